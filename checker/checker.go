@@ -1,0 +1,201 @@
+// Package checker tells whether a Redis node is the replication master, and
+// why not.
+//
+// A check has three steps, each usable alone: [Redis.Probe] asks the node for
+// facts (an [Observation]), [Policy.Judge] holds them against what is wanted
+// (a [Verdict] with a [Reason] of a closed set), and the reason's [Answer] is
+// yes, no or unknown. [Run] takes all three.
+//
+// The package never says yes without knowing it: a late, truncated, ambiguous
+// or missing reply is an error, and every error is a verdict other than
+// [Yes].
+package checker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// DefaultTimeout bounds a probe whose context has no deadline of its own: the
+// total over reading the password, name lookup, dial, TLS, AUTH and the whole
+// reply.
+const DefaultTimeout = 500 * time.Millisecond
+
+// A Role is what a node is to its data set.
+type Role string
+
+// The roles a node can have, and RoleAny, which can only be wanted.
+const (
+	RoleMaster        Role = "master"
+	RoleReplica       Role = "replica"        // "slave" on the wire of Redis and Valkey, "replica" on Dragonfly's
+	RoleActiveReplica Role = "active-replica" // KeyDB: takes writes and follows another node, so neither of the above
+	RoleSentinel      Role = "sentinel"       // no data node at all
+	RoleAny           Role = "any"            // in a [Policy]: a master or a replica
+)
+
+// An Answer is what a consumer acts upon.
+type Answer string
+
+// The three answers. Only Yes lets a node hold the VIP.
+const (
+	Yes     Answer = "yes"     // the node answered, has the wanted role, and every guard holds
+	No      Answer = "no"      // the node answered, and the role or a guard says no
+	Unknown Answer = "unknown" // no answer that can be trusted
+)
+
+// A Reason says in one word why a verdict is what it is. The set is closed,
+// and the words are the same in every output.
+type Reason string
+
+// OK is the only reason of a [Yes].
+const OK Reason = "ok"
+
+// What Redis itself said, in the order in which [Policy.Rules] asks.
+const (
+	ReasonRole    Reason = "role"    // it has another role than the wanted one
+	ReasonLoading Reason = "loading" // it is still reading its data set into memory
+	ReasonCluster Reason = "cluster" // it is a Redis Cluster node, where a master may own no slots
+	ReasonLink    Reason = "link"    // a replica whose link to its master is down
+	ReasonSyncing Reason = "syncing" // a replica that is being given the data set
+)
+
+// No answer, or none that can be trusted.
+const (
+	ReasonRefused     Reason = "refused"     // nothing listens there
+	ReasonUnreachable Reason = "unreachable" // the name, the route or the host does not lead there
+	ReasonTimeout     Reason = "timeout"     // the total deadline passed
+	ReasonAuth        Reason = "auth"        // the credentials are missing, wrong or not wanted
+	ReasonPermission  Reason = "permission"  // the user may not ask, or the socket may not be opened
+	ReasonTLS         Reason = "tls"         // the TLS handshake failed, or one side does not speak it
+	ReasonMaxClients  Reason = "maxclients"  // the server accepts no more connections
+	ReasonBusy        Reason = "busy"        // a script or function blocks the server
+	ReasonProtocol    Reason = "protocol"    // the reply is none that a Redis server would give
+)
+
+// Reasons returns the closed set in the order of the documentation.
+func Reasons() []Reason {
+	return []Reason{
+		OK, ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing,
+		ReasonRefused, ReasonUnreachable, ReasonTimeout, ReasonAuth, ReasonPermission, ReasonTLS, ReasonMaxClients, ReasonBusy, ReasonProtocol,
+	}
+}
+
+// Answer returns the answer that the reason stands for; a reason outside the
+// closed set is [Unknown].
+func (r Reason) Answer() Answer {
+	switch r {
+	case OK:
+		return Yes
+	case ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing:
+		return No
+	}
+	return Unknown
+}
+
+// A Stage is the part of a probe that failed.
+type Stage string
+
+// The stages in the order in which a probe goes through them.
+const (
+	StagePassword Stage = "password" // reading the password, before any network I/O
+	StageDial     Stage = "dial"     // name lookup and connect
+	StageTLS      Stage = "tls"      // handshake
+	StageAuth     Stage = "auth"     // AUTH
+	StageReply    Stage = "reply"    // INFO and its reply
+)
+
+// An Observation is what a node said of itself: facts, no opinion. A number
+// the node did not report is zero; a duration it did not report is negative.
+type Observation struct {
+	Role     Role
+	WireRole string // the word the node used, such as "slave"
+
+	Version string // of the server, as it calls it
+	RunID   string // changes with every start of the process
+	Uptime  time.Duration
+	Loading bool // the data set is still being read
+	Cluster bool // a Redis Cluster node
+
+	Replicas int    // online replicas (state=online) of a master
+	Offset   int64  // bytes of the replication stream written or applied
+	Failover string // master_failover_state, Redis 6.2 and later
+
+	MasterAddr string        // host:port that a replica follows
+	LinkUp     bool          // a replica's master_link_status
+	Syncing    bool          // a replica's master_sync_in_progress
+	LastIO     time.Duration // since a replica heard its master
+}
+
+// An Error is a probe that gave no answer which can be trusted. Its text
+// never holds a secret, nor words of the server that could echo one.
+type Error struct {
+	Reason  Reason // one whose Answer is [Unknown], or [ReasonLoading]
+	Stage   Stage
+	Address string // as it was asked for
+	Err     error  // the cause
+	Hint    string // what to do about it; may be empty
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %s: %v", e.Address, e.Stage, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// A Verdict is the outcome of a check.
+type Verdict struct {
+	Reason Reason
+	Detail string // the facts behind it, one line
+	Hint   string // what to do about it, one line; may be empty
+}
+
+// Answer is the reason's answer.
+func (v Verdict) Answer() Answer { return v.Reason.Answer() }
+
+// A ProbeFunc asks one node for facts. It must return by the deadline of ctx;
+// any error means that nothing is known, whatever the Observation holds.
+type ProbeFunc func(ctx context.Context) (Observation, error)
+
+// A Check is one probe and what was made of it.
+type Check struct {
+	Time        time.Time // when the probe began
+	Duration    time.Duration
+	Observation Observation
+	Err         error // nil if the node answered
+	Verdict     Verdict
+}
+
+// Run probes once within timeout ([DefaultTimeout] if it is not positive) and
+// judges. An answer that arrives after the deadline is a timeout, even if the
+// probe called it a success.
+func Run(ctx context.Context, timeout time.Duration, probe ProbeFunc, policy Policy) Check {
+	if timeout <= 0 {
+		timeout = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c := Check{Time: time.Now()}
+	c.Observation, c.Err = probe(ctx)
+	c.Duration = time.Since(c.Time)
+	if c.Err == nil && c.Duration > timeout {
+		c.Err = &Error{Reason: ReasonTimeout, Stage: StageReply, Err: fmt.Errorf("the answer came after %v, too late", c.Duration.Round(time.Millisecond))}
+	}
+	if c.Err != nil {
+		c.Observation = Observation{}
+	}
+	c.Verdict = policy.Judge(c.Observation, c.Err)
+	return c
+}
+
+// verdictOf is the verdict on a failed probe; an error of an unknown kind is
+// a broken protocol, which is never a yes.
+func verdictOf(err error) Verdict {
+	if e, ok := errors.AsType[*Error](err); ok {
+		if e.Reason != "" && e.Reason != OK {
+			return Verdict{Reason: e.Reason, Detail: fmt.Sprintf("%s: %v", e.Stage, e.Err), Hint: e.Hint}
+		}
+	}
+	return Verdict{Reason: ReasonProtocol, Detail: err.Error()}
+}

@@ -1,0 +1,208 @@
+package checker
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// infoSections are the sections a probe asks for, one INFO each: several
+// sections in one INFO need Redis 7.0.
+var infoSections = [...]string{"replication", "persistence", "server"}
+
+// parseInfo reads the replies to INFO replication, persistence and server.
+//
+// Format: https://redis.io/docs/latest/commands/info/ , lines that end in
+// CRLF, "# Section" or "key:value". A line outside its own section, or one
+// that is not known, is ignored; what a yes depends on must be there, once.
+func parseInfo(replies [len(infoSections)]string) (Observation, error) {
+	server, err := parseSection(replies[2], "# Server")
+	if err != nil {
+		return Observation{}, err
+	}
+	o := Observation{
+		Version: server.first("valkey_version", "redis_version"),
+		RunID:   server.first("run_id"),
+		Uptime:  server.seconds("uptime_in_seconds", 0),
+		LastIO:  -1,
+	}
+	// Valkey 8 calls it server_mode.
+	switch mode := server.first("redis_mode", "server_mode"); mode {
+	case "sentinel":
+		o.Role, o.WireRole = RoleSentinel, "sentinel"
+		return o, server.err
+	case "cluster":
+		o.Cluster = true
+	case "standalone":
+	default:
+		return Observation{}, fmt.Errorf("the server's mode is %s, neither standalone, cluster nor sentinel", quote(mode))
+	}
+
+	persistence, err := parseSection(replies[1], "# Persistence")
+	if err != nil {
+		return Observation{}, err
+	}
+	o.Loading = persistence.flag("loading", true)
+
+	repl, err := parseSection(replies[0], "# Replication")
+	if err != nil {
+		return Observation{}, err
+	}
+	o.WireRole = repl.first("role")
+	switch o.WireRole {
+	case "master":
+		o.Role = RoleMaster
+		o.Offset = repl.number("master_repl_offset", 0)
+		o.Failover = repl.first("master_failover_state")
+		o.Replicas = repl.onlineReplicas()
+	case "slave", "replica", "active-replica":
+		o.Role = RoleReplica
+		if o.WireRole == "active-replica" {
+			o.Role = RoleActiveReplica
+		}
+		o.Offset = repl.number("slave_repl_offset", 0)
+		if host := repl.first("master_host"); host != "" {
+			o.MasterAddr = net.JoinHostPort(host, repl.first("master_port"))
+		}
+		o.LinkUp = repl.first("master_link_status") == "up"
+		o.Syncing = repl.flag("master_sync_in_progress", false)
+		o.LastIO = repl.seconds("master_last_io_seconds_ago", -1)
+	case "":
+		return Observation{}, errors.New("INFO replication has no role line")
+	default:
+		return Observation{}, fmt.Errorf("the role is %s, which no server has", quote(o.WireRole))
+	}
+	if err := errors.Join(server.err, persistence.err, repl.err); err != nil {
+		return Observation{}, err
+	}
+	return o, nil
+}
+
+// A section holds the lines of one INFO section, and the first thing found
+// wrong with a value that was asked for.
+type section struct {
+	lines map[string]string
+	twice map[string]bool
+	err   error
+}
+
+// parseSection collects the lines between header and the next header.
+func parseSection(reply, header string) (*section, error) {
+	if reply != "" && !strings.HasSuffix(reply, "\r\n") {
+		return nil, fmt.Errorf("the reply breaks off inside a line of %q", header)
+	}
+	s := &section{lines: make(map[string]string), twice: make(map[string]bool)}
+	found, inside := false, false
+	for line := range strings.SplitSeq(reply, "\r\n") {
+		if strings.HasPrefix(line, "#") {
+			inside = line == header
+			found = found || inside
+			continue
+		}
+		key, value, ok := strings.Cut(line, ":")
+		if !inside || !ok {
+			continue
+		}
+		_, s.twice[key] = s.lines[key]
+		s.lines[key] = value
+	}
+	if !found {
+		return nil, fmt.Errorf("the reply has no section %q", header)
+	}
+	return s, nil
+}
+
+// get returns a key's value. A key that stands there twice is an error:
+// neither value can be believed.
+func (s *section) get(key string) (value string, ok bool) {
+	if s.twice[key] {
+		s.fail("%s stands there twice", key)
+	}
+	value, ok = s.lines[key]
+	return value, ok
+}
+
+// first returns the value of the first key that is there.
+func (s *section) first(keys ...string) string {
+	for _, key := range keys {
+		if value, ok := s.get(key); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// number returns a key's integer, or missing if there is no such key.
+func (s *section) number(key string, missing int64) int64 {
+	value, ok := s.get(key)
+	if !ok {
+		return missing
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		s.fail("%s is %s, not a number", key, quote(value))
+	}
+	return n
+}
+
+// seconds returns a key's whole seconds; Redis says -1 for "never".
+func (s *section) seconds(key string, missing time.Duration) time.Duration {
+	n := s.number(key, -1)
+	if n < 0 {
+		return missing
+	}
+	if n > int64(1<<63-1)/int64(time.Second) {
+		s.fail("%s is too large", key)
+		return missing
+	}
+	return time.Duration(n) * time.Second
+}
+
+// flag returns a key's 0 or 1.
+func (s *section) flag(key string, required bool) bool {
+	value, ok := s.get(key)
+	if value != "0" && value != "1" && (ok || required) {
+		s.fail("%s is %s, neither 0 nor 1", key, quote(value))
+	}
+	return value != "0" && ok
+}
+
+// onlineReplicas counts lines such as
+// "slave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=0".
+func (s *section) onlineReplicas() int {
+	n := 0
+	for key := range s.lines {
+		index, ok := strings.CutPrefix(key, "slave")
+		if !ok || index == "" || strings.Trim(index, "0123456789") != "" {
+			continue
+		}
+		value, _ := s.get(key)
+		for field := range strings.SplitSeq(value, ",") {
+			if field == "state=online" {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
+func (s *section) fail(format string, args ...any) {
+	if s.err == nil {
+		s.err = fmt.Errorf(format, args...)
+	}
+}
+
+// quote makes a word of the server fit for a line of output.
+func quote(s string) string {
+	if s == "" {
+		return "missing"
+	}
+	if len(s) > 32 {
+		s = s[:32] + "..."
+	}
+	return strconv.QuoteToASCII(s)
+}

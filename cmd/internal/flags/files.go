@@ -1,0 +1,138 @@
+package flags
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// maxFile bounds what is read of a password or PEM file.
+const maxFile = 1 << 20
+
+// fromFile reads the password anew at every dial.
+func fromFile(what, path string) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		data, err := readFile(ctx, what, path)
+		if err != nil {
+			return "", err
+		}
+		return onePassword(what, string(data))
+	}
+}
+
+// readAll reads the password from a stream that may never end.
+func readAll(ctx context.Context, r io.Reader) (string, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		data, err := io.ReadAll(io.LimitReader(r, maxFile))
+		done <- result{data, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case got := <-done:
+		if got.err != nil {
+			return "", Errorf("the password on standard input: %v", cause(got.err))
+		}
+		return onePassword("the password on standard input", string(got.data))
+	}
+}
+
+// once remembers the first success, for standard input can be read only once.
+func once(read func(context.Context) (string, error)) func(context.Context) (string, error) {
+	var password string
+	return func(ctx context.Context) (string, error) {
+		if password != "" {
+			return password, nil
+		}
+		p, err := read(ctx)
+		password = p
+		return p, err
+	}
+}
+
+// onePassword takes off the newline that every editor adds.
+func onePassword(what, text string) (string, error) {
+	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	switch {
+	case text == "":
+		return "", Errorf("%s is empty", what)
+	case strings.ContainsAny(text, "\r\n\x00"):
+		return "", Errorf("%s has more than one line", what)
+	}
+	return text, nil
+}
+
+// readFile reads a file or a pipe, by the deadline of ctx.
+func readFile(ctx context.Context, what, path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe without a writer does not block
+	if err != nil {
+		return nil, Errorf("%s: %v", what, cause(err))
+	}
+	defer f.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = f.SetReadDeadline(deadline) // a plain file has none, and needs none
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, Errorf("%s: %v", what, cause(err))
+	}
+	return data, nil
+}
+
+// cause leaves out the path, which is the user's own.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// tlsConfig reads the PEM files anew at every dial.
+func (n *Node) tlsConfig(ctx context.Context) (*tls.Config, error) {
+	config := &tls.Config{ServerName: n.sni}
+	if n.cacert != "" {
+		pem, err := readFile(ctx, "--cacert", n.cacert)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, Errorf("--cacert holds no certificate")
+		}
+	}
+	if n.cert != "" {
+		cert, err := readFile(ctx, "--cert", n.cert)
+		if err != nil {
+			return nil, err
+		}
+		key, err := readFile(ctx, "--key", n.key)
+		if err != nil {
+			return nil, err
+		}
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			return nil, Errorf("--cert and --key are no pair: %v", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}

@@ -1,0 +1,304 @@
+// Package flags holds the flags that both commands share: how to reach the
+// node, what to expect of it, and what contradicts what.
+package flags
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"redis-is-master/checker"
+)
+
+// An Error is a mistake in the command line, the environment or a file that
+// they name, in one line. It never repeats a value: any of them could be a
+// password that was meant for another flag.
+type Error string
+
+func (e Error) Error() string { return string(e) }
+
+// Errorf makes an [Error].
+func Errorf(format string, args ...any) error { return Error(fmt.Sprintf(format, args...)) }
+
+// A Node is the flags about one Redis node.
+type Node struct {
+	// Getenv and Stdin are the process's, or a test's.
+	Getenv func(string) string
+	Stdin  io.Reader
+
+	host, socket, url, user, passwordFile string
+	port                                  uint16
+	tls                                   bool
+	cacert, cert, key, sni                string
+	timeout                               seconds
+	role                                  string
+	allowLoading, allowCluster            bool
+
+	fs *pflag.FlagSet
+}
+
+// Add defines the flags in fs. Role is the default of --role.
+func (n *Node) Add(fs *pflag.FlagSet, role checker.Role) {
+	n.fs, n.timeout = fs, seconds(checker.DefaultTimeout)
+	fs.StringVarP(&n.host, "host", "H", "127.0.0.1", "name or `address` of the Redis node")
+	fs.Uint16VarP(&n.port, "port", "p", 6379, "its TCP `port`")
+	fs.StringVarP(&n.socket, "unix-socket", "s", "", "`path` of its unix socket, instead of host and port")
+	fs.StringVarP(&n.url, "url", "u", "", "redis://, rediss:// or unix:// `URL` instead; without a password")
+	fs.StringVar(&n.user, "user", "", "ACL user `name`")
+	fs.StringVar(&n.passwordFile, "password-file", "", "`file` with the password, - for standard input; else the environment variable REDISCLI_AUTH, else the systemd credential redis-password")
+	fs.BoolVar(&n.tls, "tls", false, "connect by TLS")
+	fs.StringVar(&n.cacert, "cacert", "", "PEM `file` of the CAs to trust, instead of the system's")
+	fs.StringVar(&n.cert, "cert", "", "PEM `file` of the client certificate")
+	fs.StringVar(&n.key, "key", "", "PEM `file` of its key")
+	fs.StringVar(&n.sni, "sni", "", "`name` to ask for and to expect in the server's certificate, instead of the host")
+	fs.VarP(&n.timeout, "timeout", "t", "total `duration` over lookup, dial, TLS, AUTH and reply; a bare number is seconds")
+	fs.StringVar(&n.role, "role", string(role), "the `role` that is a yes: master, replica or any")
+	fs.BoolVar(&n.allowLoading, "allow-loading", false, "accept a node that is still loading its data set")
+	fs.BoolVar(&n.allowCluster, "allow-cluster", false, "accept a Redis Cluster node")
+}
+
+// Settings are what the flags of a [Node] amount to.
+type Settings struct {
+	Redis    *checker.Redis
+	Policy   checker.Policy
+	Timeout  time.Duration
+	Warnings []string // for standard error
+}
+
+// Settings checks the flags against each other and resolves them. It opens
+// neither a connection nor a file. Its errors are [Error]s.
+func (n *Node) Settings() (Settings, error) {
+	s := Settings{
+		Redis:   &checker.Redis{Network: "tcp", Address: net.JoinHostPort(strings.Trim(n.host, "[]"), strconv.Itoa(int(n.port))), Username: n.user},
+		Policy:  checker.Policy{Role: checker.Role(n.role), AllowLoading: n.allowLoading, AllowCluster: n.allowCluster},
+		Timeout: time.Duration(n.timeout),
+	}
+	err := Conflicts(n.fs, [][2]string{
+		{"unix-socket", "host"}, {"unix-socket", "port"}, {"unix-socket", "tls"},
+		{"url", "host"}, {"url", "port"}, {"url", "unix-socket"},
+	})
+	if err != nil {
+		return s, err
+	}
+	switch s.Policy.Role {
+	case checker.RoleMaster, checker.RoleReplica, checker.RoleAny:
+	default:
+		return s, Errorf("--role is none of master, replica, any")
+	}
+	useTLS := n.tls
+	switch {
+	case n.fs.Changed("unix-socket"):
+		s.Redis.Network, s.Redis.Address = "unix", n.socket
+	case n.fs.Changed("url"):
+		if useTLS, err = n.parseURL(s.Redis); err != nil {
+			return s, err
+		}
+	}
+	if s.Redis.Network == "tcp" {
+		if host, port, _ := net.SplitHostPort(s.Redis.Address); host == "" || port == "0" {
+			return s, Errorf("--host is empty, or --port is 0")
+		}
+	} else if s.Redis.Address == "" {
+		return s, Errorf("--unix-socket is empty")
+	}
+	for _, name := range []string{"cacert", "cert", "key", "sni"} {
+		if n.fs.Changed(name) && !useTLS {
+			return s, Errorf("--%s needs --tls, or --url rediss://", name)
+		}
+	}
+	if err := Needs(n.fs, [][2]string{{"cert", "key"}, {"key", "cert"}}); err != nil {
+		return s, err
+	}
+	if useTLS {
+		s.Redis.TLS = n.tlsConfig
+	}
+	if s.Redis.Password, err = n.password(); err != nil {
+		return s, err
+	}
+	if s.Redis.Username != "" && s.Redis.Password == nil {
+		return s, Errorf("--user needs a password: give --password-file or REDISCLI_AUTH; without one, Redis would not be told the user at all")
+	}
+	if info, err := os.Stat(n.passwordFile); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 {
+		s.Warnings = append(s.Warnings, "the --password-file is readable by everyone: chmod o-r")
+	}
+	return s, nil
+}
+
+// Conflicts rejects two flags that were both given, Needs the first without
+// the second.
+func Conflicts(fs *pflag.FlagSet, pairs [][2]string) error {
+	for _, p := range pairs {
+		if fs.Changed(p[0]) && fs.Changed(p[1]) {
+			return Errorf("--%s and --%s contradict each other: give one of them", p[0], p[1])
+		}
+	}
+	return nil
+}
+
+// Needs rejects the first flag of a pair without the second.
+func Needs(fs *pflag.FlagSet, pairs [][2]string) error {
+	for _, p := range pairs {
+		if fs.Changed(p[0]) && !fs.Changed(p[1]) {
+			return Errorf("--%s needs --%s", p[0], p[1])
+		}
+	}
+	return nil
+}
+
+// parseURL fills r from --url.
+//
+// Format: https://www.iana.org/assignments/uri-schemes/prov/redis ; a
+// database is accepted and ignored, for INFO belongs to none.
+func (n *Node) parseURL(r *checker.Redis) (useTLS bool, err error) {
+	u, err := url.Parse(n.url)
+	if err != nil {
+		return false, Errorf("--url is no URL: it looks like redis://host:6379, rediss://host:6379 or unix:///run/redis/redis.sock")
+	}
+	if _, set := u.User.Password(); set {
+		return false, Errorf("--url holds a password, which everyone can read in ps: give --password-file or REDISCLI_AUTH instead")
+	}
+	if user := u.User.Username(); user != "" {
+		if n.user != "" {
+			return false, Errorf("--url and --user contradict each other: give the user in one of them")
+		}
+		r.Username = user
+	}
+	if u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
+		return false, Errorf("--url takes no options: give flags instead")
+	}
+	switch u.Scheme {
+	case "redis", "rediss":
+		if db := strings.Trim(u.Path, "0123456789"); db != "" && db != "/" {
+			return false, Errorf("--url has a path that is no database number: is it unix://?")
+		}
+		host, port := u.Hostname(), u.Port()
+		if host == "" {
+			host = "127.0.0.1"
+		}
+		if port == "" {
+			port = "6379"
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return false, Errorf("--url has a port that is none")
+		}
+		r.Address = net.JoinHostPort(host, port)
+		if u.Scheme == "redis" && n.tls {
+			return false, Errorf("--url redis:// and --tls contradict each other: write rediss://")
+		}
+		return u.Scheme == "rediss", nil
+	case "unix":
+		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
+			return false, Errorf("--url unix:// needs an absolute path, with three slashes: unix:///run/redis/redis.sock")
+		}
+		if n.tls {
+			return false, Errorf("--url unix:// and --tls contradict each other: Redis has no TLS on a unix socket")
+		}
+		r.Network, r.Address = "unix", u.Path
+		return false, nil
+	}
+	return false, Errorf("--url begins with none of redis://, rediss://, unix://")
+}
+
+// Parse parses the arguments. Its errors are [Error]s, or [pflag.ErrHelp].
+func Parse(fs *pflag.FlagSet, args []string) error {
+	fs.SortFlags = false
+	fs.SetOutput(io.Discard)
+	err := fs.Parse(args)
+	if err == nil {
+		if fs.NArg() > 0 {
+			return Errorf("there is an argument that belongs to no flag: see --help")
+		}
+		return nil
+	}
+	if errors.Is(err, pflag.ErrHelp) {
+		return pflag.ErrHelp
+	}
+	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		kind := e.GetFlag().Value.Type()
+		if kind == "uint16" {
+			kind = "number up to 65535"
+		}
+		return Errorf("--%s has a value that is no %s: see --help", e.GetFlag().Name, kind)
+	}
+	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return Errorf("--%s needs a value: see --help", e.GetFlag().Name)
+	}
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		name := e.GetSpecifiedName()
+		if slices.Contains([]string{"a", "pass", "password", "askpass"}, name) {
+			return Errorf("there is no flag for a password, for everyone could read it in ps: give --password-file or REDISCLI_AUTH")
+		}
+		if len(name) == 1 {
+			return Errorf("there is no flag -%s: see --help", name)
+		}
+		return Errorf("there is no flag --%s: see --help", name)
+	}
+	return Errorf("the flags cannot be parsed: see --help")
+}
+
+// Version is that of the build: set by the linker, or that of the module.
+func Version() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+var version string
+
+// seconds is a duration for which a bare number means seconds.
+type seconds time.Duration
+
+func (s *seconds) String() string { return time.Duration(*s).String() }
+func (s *seconds) Type() string   { return "duration above 0, such as 500ms or 2" }
+
+func (s *seconds) Set(text string) error {
+	if _, err := strconv.ParseFloat(text, 64); err == nil {
+		text += "s"
+	}
+	d, err := time.ParseDuration(text)
+	if err == nil && d <= 0 {
+		err = errors.New("not above 0")
+	}
+	*s = seconds(d)
+	return err
+}
+
+// credential is the file that systemd makes of LoadCredential=redis-password:.
+const credential = "redis-password"
+
+// password finds the source of the password; nil means that there is none.
+func (n *Node) password() (func(context.Context) (string, error), error) {
+	switch {
+	case n.fs.Changed("password-file") && n.passwordFile == "":
+		return nil, Errorf("--password-file is empty")
+	case n.passwordFile == "-":
+		return once(func(ctx context.Context) (string, error) { return readAll(ctx, n.Stdin) }), nil
+	case n.passwordFile != "":
+		return fromFile("--password-file", n.passwordFile), nil
+	}
+	if p := n.Getenv("REDISCLI_AUTH"); p != "" {
+		return func(context.Context) (string, error) { return p, nil }, nil
+	}
+	if dir := n.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		if path := filepath.Join(dir, credential); exists(path) {
+			return fromFile("the credential "+credential, path), nil
+		}
+	}
+	return nil, nil
+}
