@@ -85,21 +85,22 @@ func start(o Options) (*Redis, error) {
 	} else {
 		args = append(args, "--port", port)
 	}
+	conf := "" // for what is no one's business in ps, and for Sentinel to rewrite
 	if o.Password != "" {
-		args = append(args, "--requirepass", o.Password)
+		conf = fmt.Sprintf("requirepass %q\n", o.Password)
 		if !o.Sentinel {
-			args = append(args, "--masterauth", o.Password)
+			conf += fmt.Sprintf("masterauth %q\n", o.Password)
 		}
+	}
+	file := filepath.Join(r.Dir, "redis.conf")
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		return nil, err
 	}
 	args = append(args, o.Args...)
-	if o.Sentinel { // it insists on a file that it can rewrite
-		conf := filepath.Join(r.Dir, "sentinel.conf")
-		if err := os.WriteFile(conf, nil, 0o600); err != nil {
-			return nil, err
-		}
-		args = append([]string{conf, "--sentinel"}, args...)
+	if o.Sentinel {
+		args = append([]string{"--sentinel"}, args...)
 	}
-	r.cmd = exec.Command("redis-server", args...)
+	r.cmd = exec.Command("redis-server", append([]string{file}, args...)...)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log bytes.Buffer
 	r.cmd.Stdout, r.cmd.Stderr = &log, &log
@@ -144,7 +145,9 @@ func (r *Redis) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Ito
 // Do runs redis-cli on its unix socket as the default user.
 func (r *Redis) Do(args ...string) (string, error) {
 	cmd := exec.Command("redis-cli", append([]string{"-s", r.Socket}, args...)...)
-	cmd.Env = append(os.Environ(), "REDISCLI_AUTH="+r.Password)
+	if r.Password != "" {
+		cmd.Env = append(os.Environ(), "REDISCLI_AUTH="+r.Password)
+	}
 	out, err := cmd.CombinedOutput()
 	text := strings.TrimSpace(string(out))
 	if err != nil {

@@ -1,0 +1,191 @@
+package report_test
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"redis-is-master/checker"
+	"redis-is-master/checker/report"
+)
+
+var at = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func of(o checker.Observation, err error, p checker.Policy) report.Report {
+	return report.Report{Address: "10.0.0.1:6379", Policy: p, Check: checker.Check{
+		Time: at, Duration: 1500 * time.Microsecond, Observation: o, Err: err, Verdict: p.Judge(o, err),
+	}}
+}
+
+func failure(r checker.Reason) error {
+	return &checker.Error{Reason: r, Stage: checker.StageDial, Address: "10.0.0.1:6379", Err: errors.New("cause"), Hint: "do this"}
+}
+
+var (
+	master  = checker.Observation{Role: checker.RoleMaster, WireRole: "master", Version: "7.0.15", RunID: "abc", Uptime: time.Minute, Replicas: 2, Offset: 14, LastIO: -1}
+	replica = checker.Observation{Role: checker.RoleReplica, WireRole: "slave", MasterAddr: "10.0.0.2:6379", LinkUp: true, LastIO: 2 * time.Second}
+)
+
+func TestLines(t *testing.T) {
+	hostile := replica
+	hostile.MasterAddr = "a|b\nREDIS OK: \x1b[2J\u2028"
+	wantReplica := checker.Policy{Role: checker.RoleReplica}
+	unheard := replica
+	unheard.LastIO = -1
+	two, _ := report.ParseRange("3:")
+	one, _ := report.ParseRange("1:")
+	lag, _ := report.ParseRange("10")
+	thresholds := report.Nagios{Replicas: report.Thresholds{Warning: &two, Critical: &one}, Lag: report.Thresholds{Critical: &lag}, Timeout: report.StateUnknown}
+	tests := []struct {
+		name         string
+		r            report.Report
+		text, nagios string
+		state        report.State
+	}{
+		{"a yes", of(master, nil, checker.Policy{}),
+			"yes 10.0.0.1:6379 master ok: role:master, 2 replicas online, up 1m0s",
+			"REDIS WARNING: replicas is 2: 10.0.0.1:6379 ok: role:master, 2 replicas online, up 1m0s | replicas=2;3:;1:;0 time=0.001500s;;;0", 1},
+		{"a no", of(replica, nil, checker.Policy{}),
+			"no 10.0.0.1:6379 replica role: role:slave, not a master, follows 10.0.0.2:6379",
+			"REDIS CRITICAL: 10.0.0.1:6379 role: role:slave, not a master, follows 10.0.0.2:6379 | time=0.001500s;;;0", 2},
+		{"a replica", of(replica, nil, wantReplica),
+			"yes 10.0.0.1:6379 replica ok: role:slave, follows 10.0.0.2:6379, the link to the master is up, last heard 2s ago",
+			"REDIS OK: 10.0.0.1:6379 ok: role:slave, follows 10.0.0.2:6379, the link to the master is up, last heard 2s ago | lag=2s;;10;0 time=0.001500s;;;0", 0},
+		{"a lag that is not known", of(unheard, nil, wantReplica),
+			"yes 10.0.0.1:6379 replica ok: role:slave, follows 10.0.0.2:6379, the link to the master is up",
+			"REDIS CRITICAL: lag is U: 10.0.0.1:6379 ok: role:slave, follows 10.0.0.2:6379, the link to the master is up | lag=U;;10;0 time=0.001500s;;;0", 2},
+		{"refused", of(checker.Observation{}, failure(checker.ReasonRefused), checker.Policy{}),
+			"unknown 10.0.0.1:6379 - refused: dial: cause",
+			"REDIS CRITICAL: 10.0.0.1:6379 refused: dial: cause | time=0.001500s;;;0", 2},
+		{"a timeout", of(checker.Observation{}, failure(checker.ReasonTimeout), checker.Policy{}),
+			"unknown 10.0.0.1:6379 - timeout: dial: cause",
+			"REDIS UNKNOWN: 10.0.0.1:6379 timeout: dial: cause | time=0.001500s;;;0", 3},
+		{"a hostile server", of(hostile, nil, checker.Policy{}),
+			"no 10.0.0.1:6379 replica role: role:slave, not a master, follows a|b?REDIS OK: ?[2J?",
+			"REDIS CRITICAL: 10.0.0.1:6379 role: role:slave, not a master, follows a/b?REDIS OK: ?[2J? | time=0.001500s;;;0", 2},
+	}
+	for _, tt := range tests {
+		if got := tt.r.Text(); got != tt.text {
+			t.Errorf("%s:\n got %s\nwant %s", tt.name, got, tt.text)
+		}
+		if got, state := tt.r.Nagios(thresholds); got != tt.nagios || state != tt.state {
+			t.Errorf("%s: %v\n got %s\nwant %s", tt.name, state, got, tt.nagios)
+		}
+	}
+}
+
+// TestEveryReason: the word is the same in all outputs, and none but ok is a
+// yes or an OK in any.
+func TestEveryReason(t *testing.T) {
+	perf := regexp.MustCompile(`^[^|\n]+ \|( [a-z]+=(U|-?[0-9.]+s?);[0-9.:~@-]*;[0-9.:~@-]*;0)+$`)
+	for _, reason := range checker.Reasons() {
+		r := of(master, nil, checker.Policy{})
+		if reason.Answer() == checker.Unknown {
+			r = of(checker.Observation{}, failure(reason), checker.Policy{})
+		} else {
+			r.Check.Verdict = checker.Verdict{Reason: reason, Detail: "x"}
+		}
+		if want := string(reason.Answer()) + " "; !strings.HasPrefix(r.Text(), want) || !strings.Contains(r.Text(), " "+string(reason)+": ") {
+			t.Errorf("%s: %s", reason, r.Text())
+		}
+		line, state := r.Nagios(report.Nagios{})
+		if (state == report.StateOK) != (reason == checker.OK) || !strings.Contains(line, " "+string(reason)+": ") || !perf.MatchString(line) {
+			t.Errorf("%s: %v %s", reason, state, line)
+		}
+		var d report.Document
+		if err := json.Unmarshal([]byte(r.JSON()), &d); err != nil || d.Reason != reason || d.Answer != reason.Answer() {
+			t.Errorf("%s: %v %s", reason, err, r.JSON())
+		}
+		if !strings.HasPrefix(r.Explain(), r.Text()+"\n") {
+			t.Errorf("%s: %s", reason, r.Explain())
+		}
+	}
+}
+
+func TestJSON(t *testing.T) {
+	const want = `{"schema":1,"answer":"yes","reason":"ok","detail":"role:slave, follows 10.0.0.2:6379, the link to the master is up, last heard 2s ago",` +
+		`"address":"10.0.0.1:6379","time":"2026-01-02T03:04:05Z","duration_seconds":0.0015,"want":"any",` +
+		`"observation":{"role":"replica","wire_role":"slave","version":"","run_id":"","uptime_seconds":0,"loading":false,"cluster":false,"replicas":0,` +
+		`"offset_bytes":0,"master":"10.0.0.2:6379","link_up":true,"syncing":false,"last_io_seconds":2},` +
+		`"rules":[{"reason":"role","state":"held","detail":"role:slave, follows 10.0.0.2:6379"},{"reason":"loading","state":"held","detail":"the data set is loaded"},` +
+		`{"reason":"cluster","state":"held","detail":"no Redis Cluster node"},{"reason":"link","state":"held","detail":"the link to the master is up, last heard 2s ago"},` +
+		`{"reason":"syncing","state":"held","detail":"no synchronisation is under way"}]}`
+	if got := of(replica, nil, checker.Policy{Role: checker.RoleAny}).JSON(); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	const failed = `{"schema":1,"answer":"unknown","reason":"refused","detail":"dial: cause","hint":"do this","address":"10.0.0.1:6379","stage":"dial",` +
+		`"time":"2026-01-02T03:04:05Z","duration_seconds":0.0015,"want":"master","observation":null,"rules":[]}`
+	if got := of(checker.Observation{}, failure(checker.ReasonRefused), checker.Policy{}).JSON(); got != failed {
+		t.Errorf("\n got %s\nwant %s", got, failed)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	o := replica
+	o.LinkUp = false
+	const want = `no 10.0.0.1:6379 replica link: the link to the master is down
+hint: see master_host, masterauth and the log of this replica
+took 1.5ms
+facts:
+  role         replica (role:slave)
+  version      not reported
+  run id       not reported
+  uptime       0s
+  loading      false
+  cluster      false
+  offset       0 bytes
+  master       10.0.0.2:6379
+  link up      false
+  syncing      false
+  last heard   2s ago
+rules, of which the first broken one decides:
+  role         held    role:slave, follows 10.0.0.2:6379
+  loading      held    the data set is loaded
+  cluster      off
+  link         broken  the link to the master is down
+  syncing      held    no synchronisation is under way
+`
+	if got := of(o, nil, checker.Policy{Role: checker.RoleAny, AllowCluster: true}).Explain(); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestRange(t *testing.T) {
+	tests := []struct {
+		text        string
+		fine, alert []float64
+	}{
+		{"10", []float64{0, 10}, []float64{-1, 11}},
+		{"10:", []float64{10, 1e9}, []float64{9.9}},
+		{"~:10", []float64{-1e9, 10}, []float64{10.1}},
+		{"10:20", []float64{10, 20}, []float64{9, 21}},
+		{"@10:20", []float64{9, 21}, []float64{10, 20}},
+		{"-5:-1.5", []float64{-5, -1.5}, []float64{0}},
+		{"~:", []float64{0}, nil},
+	}
+	for _, tt := range tests {
+		r, err := report.ParseRange(tt.text)
+		if err != nil {
+			t.Errorf("%s: %v", tt.text, err)
+		}
+		for _, v := range tt.fine {
+			if r.Alerts(v) {
+				t.Errorf("%s alerts for %v", tt.text, v)
+			}
+		}
+		for _, v := range append(tt.alert, math.NaN()) {
+			if !r.Alerts(v) {
+				t.Errorf("%s is silent for %v", tt.text, v)
+			}
+		}
+	}
+	for _, text := range []string{"", ":", "@", "20:10", "x", "1:x", "1,5", "1e3", "Inf", "NaN", "~", "1:2:3"} {
+		if r, err := report.ParseRange(text); err == nil {
+			t.Errorf("%q is %+v", text, r)
+		}
+	}
+}

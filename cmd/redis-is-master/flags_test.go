@@ -1,0 +1,259 @@
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"redis-is-master/e2e/lab"
+)
+
+// TestContradictions are rejected before any I/O: where a test has an
+// address, a connection to it would be seen.
+func TestContradictions(t *testing.T) {
+	secret := func(k string) map[string]string { return map[string]string{k: password} }
+	tests := []struct {
+		args string
+		env  map[string]string
+		says []string
+	}{
+		{"-s /x -H h", nil, []string{"--unix-socket", "--host"}},
+		{"-s /x -p 1", nil, []string{"--unix-socket", "--port"}},
+		{"-s /x --tls", nil, []string{"--unix-socket", "--tls"}},
+		{"--unix-socket=", nil, []string{"--unix-socket is empty"}},
+		{"-u redis://h -H h", nil, []string{"--url", "--host"}},
+		{"-u redis://h -p 1", nil, []string{"--url", "--port"}},
+		{"-u redis://h -s /x", nil, []string{"--url", "--unix-socket"}},
+		{"-u redis://h --tls", nil, []string{"--url", "--tls"}},
+		{"-u unix:///x --tls", nil, []string{"--url", "--tls"}},
+		{"-u redis://u@h --user v", secret("REDISCLI_AUTH"), []string{"--url", "--user"}},
+		{"-u redis://u:" + password + "@h", nil, []string{"--url holds a password", "--password-file"}},
+		{"-u redis://:" + password + "@h", nil, []string{"--url holds a password"}},
+		{"-u redis://" + password + "@h", nil, []string{"--user needs a password"}},
+		{"-u http://h", nil, []string{"--url begins with none"}},
+		{"-u redis://h/x", nil, []string{"--url has a path"}},
+		{"-u redis://h?db=1", nil, []string{"--url takes no options"}},
+		{"-u redis://h:99999", nil, []string{"--url has a port"}},
+		{"-u unix://relative", nil, []string{"three slashes"}},
+		{"-u redis://%zz", nil, []string{"--url is no URL"}},
+		{"--cacert f", nil, []string{"--cacert", "--tls"}},
+		{"--cert f --key f", nil, []string{"--cert", "--tls"}},
+		{"--sni n", nil, []string{"--sni", "--tls"}},
+		{"--tls --cert f", nil, []string{"--cert", "--key"}},
+		{"--tls --key f", nil, []string{"--key", "--cert"}},
+		{"--user u", nil, []string{"--user", "--password-file"}},
+		{"--user u", map[string]string{"CREDENTIALS_DIRECTORY": "/nonexistent"}, []string{"--user", "--password-file"}},
+		{"--password-file=", nil, []string{"--password-file is empty"}},
+		{"-q -o json", nil, []string{"--quiet", "--output"}},
+		{"-q --explain", nil, []string{"--quiet", "--explain"}},
+		{"--explain -o json", nil, []string{"--explain", "--output"}},
+		{"-o xml", nil, []string{"--output is none of"}},
+		{"-w 1:", nil, []string{"--warning", "--output nagios"}},
+		{"-c 1: -o json", nil, []string{"--critical", "--output nagios"}},
+		{"--timeout-state unknown", nil, []string{"--timeout-state", "--output nagios"}},
+		{"--role slave", nil, []string{"--role is none of"}},
+		{"-t 0", nil, []string{"--timeout"}},
+		{"-t -1s", nil, []string{"--timeout"}},
+		{"-t soon", nil, []string{"--timeout"}},
+		{"-p 65536", nil, []string{"--port"}},
+		{"-p 0", nil, []string{"--port is 0"}},
+		{"--host=", nil, []string{"--host is empty"}},
+		{"-p", nil, []string{"--port needs a value"}},
+		{"-p " + password, nil, []string{"--port"}},
+		{"-a" + password, nil, []string{"no flag for a password", "--password-file"}},
+		{"--password " + password, nil, []string{"no flag for a password"}},
+		{"--no-such-flag", nil, []string{"no flag --no-such-flag"}},
+		{"-x" + password, nil, []string{"no flag -x"}},
+		{password, nil, []string{"belongs to no flag"}},
+	}
+	for _, tt := range tests {
+		t.Run(strings.ReplaceAll(tt.args, "/", "_"), func(t *testing.T) {
+			i := invocation{args: strings.Fields(tt.args), env: tt.env}
+			o := i.run(t)
+			if o.code != exitUsage || o.stdout != "" || strings.Count(o.stderr, "\n") != 1 || !strings.HasPrefix(o.stderr, "redis-is-master: ") {
+				t.Errorf("exit code %d, stdout %q, stderr %q", o.code, o.stdout, o.stderr)
+			}
+			for _, s := range tt.says {
+				if !strings.Contains(o.stderr, s) {
+					t.Errorf("no %q in %q", s, o.stderr)
+				}
+			}
+		})
+	}
+}
+
+func TestNagiosContradictions(t *testing.T) {
+	for args, says := range map[string]string{
+		"--timeout-state ok":            "--timeout-state",
+		"-w lag=1":                      "--warning lag= and --role master",
+		"-w replicas=1: --role replica": "--warning replicas= and --role replica",
+		"-w 1: --role any":              "needs replicas=RANGE or lag=RANGE",
+		"-c x=1":                        "names neither",
+		"-c 1: -c 2:":                   "twice",
+		"-w 9:1":                        "--warning",
+		"-w x":                          "--warning",
+		"-w=":                           "--warning",
+		"-w :":                          "--warning",
+		"--explain":                     "--explain",
+		"-q":                            "--quiet",
+		"--password-file /nonexistent":  "--password-file: no such file",
+		"--tls --cacert /nonexistent":   "--cacert: no such file",
+		"--tls --cert /etc/os-release --key /etc/os-release": "--cert and --key are no pair",
+		"--tls --cacert /etc/os-release":                     "--cacert holds no certificate",
+	} {
+		i := invocation{args: append([]string{"-o", "nagios"}, strings.Fields(args)...)}
+		if o := i.run(t); o.code != 3 || !strings.HasPrefix(o.stdout, "REDIS UNKNOWN: ") || !strings.Contains(o.stdout, says) || o.stderr != "" {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q", args, o.code, o.stdout, o.stderr)
+		}
+	}
+}
+
+// TestNagiosThresholds asks real servers.
+func TestNagiosThresholds(t *testing.T) {
+	master, replica := pair(t)
+	stopped := lab.New(t, lab.Options{TCP: true})
+	lab.Check(t, stopped.Signal(syscall.SIGSTOP))
+	tests := []struct {
+		of   *lab.Redis
+		args string
+		code int
+		says string
+	}{
+		{master, "-w 1: -c 1:", 0, "REDIS OK: "},
+		{master, "-w 2: -c 1:", 1, "REDIS WARNING: replicas is 1: "},
+		{master, "-w 3: -c 2:", 2, " | replicas=1;3:;2:;0 time="},
+		{master, "-w replicas=@1 --role any", 1, "replicas=1;@1;;0"},
+		{replica, "-w lag=0:60 -c lag=~:90 --role any", 0, " | lag="},
+		{replica, "-c @0:1000 --role replica", 2, "REDIS CRITICAL: lag is "},
+		{replica, "-w 1:", 2, "REDIS CRITICAL: "},
+		{stopped, "-t 0.2", 2, "REDIS CRITICAL: "},
+		{stopped, "-t 0.2 --timeout-state UNKNOWN", 3, "REDIS UNKNOWN: "},
+		{stopped, "-t 0.2 --timeout-state 1", 1, "REDIS WARNING: "},
+	}
+	for _, tt := range tests {
+		i := invocation{args: append(tcp(tt.of, "-o", "nagios"), strings.Fields(tt.args)...)}
+		if tt.of.Password != "" {
+			i.env = auth(tt.of.Password)
+		}
+		if o := i.run(t); o.code != tt.code || !strings.Contains(o.stdout, tt.says) || !nagiosLine.MatchString(o.stdout) {
+			t.Errorf("%s: exit code %d, want %d with %q: %s", tt.args, o.code, tt.code, tt.says, o.stdout)
+		}
+	}
+}
+
+func TestPasswordSources(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	lab.Check(t, syscall.Mkfifo(pipe, 0o600))
+	writer, err := os.OpenFile(pipe, os.O_RDWR, 0) // a writer that never writes
+	lab.Check(t, err)
+	defer writer.Close()
+	never, end := io.Pipe()
+	defer end.Close()
+	tests := []struct {
+		name  string
+		file  string
+		stdin io.Reader
+		code  int
+		says  string
+	}{
+		{"missing", filepath.Join(dir, "none"), nil, exitUsage, "no such file"},
+		{"a directory", dir, nil, exitUsage, "is a directory"},
+		{"empty", write(t, filepath.Join(dir, "empty"), "", 0o600), nil, exitUsage, "is empty"},
+		{"a newline alone", write(t, filepath.Join(dir, "newline"), "\n", 0o600), nil, exitUsage, "is empty"},
+		{"two lines", write(t, filepath.Join(dir, "two"), password+"\n"+password+"\n", 0o600), nil, exitUsage, "more than one line"},
+		{"empty standard input", "-", strings.NewReader(""), exitUsage, "is empty"},
+		{"standard input that never ends", "-", never, exitUnknown, "timeout: password: no answer"},
+		{"a pipe that never ends", pipe, nil, exitUnknown, "timeout: password: no answer"},
+	}
+	for _, tt := range tests {
+		i := invocation{args: []string{"-t", "200ms", "--password-file", tt.file}, stdin: tt.stdin}
+		if o := i.run(t); o.code != tt.code || !strings.Contains(o.stdout+o.stderr, tt.says) || o.took > 5*time.Second {
+			t.Errorf("%s: exit code %d after %v, want %d with %q: %s%s", tt.name, o.code, o.took, tt.code, tt.says, o.stdout, o.stderr)
+		}
+	}
+}
+
+func TestWorldReadablePassword(t *testing.T) {
+	r := lab.New(t, lab.Options{Password: password})
+	file := write(t, filepath.Join(r.Dir, "password"), password+"\r\n", 0o644)
+	i := invocation{args: []string{"-s", r.Socket, "--password-file", file}}
+	if o := i.run(t); o.code != exitYes || !strings.Contains(o.stderr, "warning: the --password-file is readable by everyone") {
+		t.Errorf("exit code %d: %s%s", o.code, o.stdout, o.stderr)
+	}
+	i.args = append(i.args, "-q")
+	if o := i.run(t); o.code != exitYes || o.stderr != "" {
+		t.Errorf("quiet: exit code %d: %s", o.code, o.stderr)
+	}
+}
+
+// TestHelpIsNoYes: whatever is not a check must not exit 0.
+func TestHelpIsNoYes(t *testing.T) {
+	for args, says := range map[string]string{"--help": "Usage: redis-is-master", "-h": "--password-file", "--version": "redis-is-master "} {
+		i := invocation{args: []string{args}}
+		if o := i.run(t); o.code != exitUsage || !strings.Contains(o.stdout, says) || o.stderr != "" {
+			t.Errorf("%s: exit code %d: %s%s", args, o.code, o.stdout, o.stderr)
+		}
+	}
+	i := invocation{name: "redis-is-replica", args: []string{"--role", "master"}}
+	if o := i.run(t); o.code != exitUsage || !strings.Contains(o.stderr, "redis-is-replica and --role") {
+		t.Errorf("exit code %d: %s", o.code, o.stderr)
+	}
+}
+
+// TestImports keeps the one-shot small: each exec pays for what is linked.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for dep := range strings.FieldsSeq(string(out)) {
+		if dep == "net/http" || strings.Contains(dep, "client_golang") || dep == "testing" {
+			t.Errorf("redis-is-master links %s", dep)
+		}
+	}
+}
+
+// TestBinary runs the built command: the exit codes, SIGTERM and a closed
+// standard output are the process's own.
+func TestBinary(t *testing.T) {
+	r := lab.New(t, lab.Options{TCP: true})
+	bin := filepath.Join(t.TempDir(), "redis-is-master")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	link := filepath.Join(filepath.Dir(bin), "redis-is-replica")
+	lab.Check(t, os.Symlink(bin, link))
+	exit := func(name string, args ...string) int {
+		cmd := exec.Command(name, tcp(r, args...)...)
+		cmd.Env = []string{}
+		cmd.Run()
+		return cmd.ProcessState.ExitCode()
+	}
+	if got := exit(bin); got != exitYes {
+		t.Errorf("master: exit code %d", got)
+	}
+	if got := exit(link); got != exitNo {
+		t.Errorf("as redis-is-replica: exit code %d", got)
+	}
+	lab.Check(t, r.Signal(syscall.SIGSTOP))
+	if got := exit(bin, "-t", "100ms"); got != exitUnknown {
+		t.Errorf("stopped: exit code %d", got)
+	}
+	cmd := exec.Command(bin, tcp(r, "-t", "20s")...)
+	lab.Check(t, cmd.Start())
+	lab.Check(t, lab.Wait("the check has connected", func() (bool, error) {
+		out, err := exec.Command("ss", "-tnpH", "state", "established", "dport", "=", cmd.Args[2]).Output()
+		return strings.Contains(string(out), "redis-is-master"), err
+	}))
+	lab.Check(t, cmd.Process.Signal(syscall.SIGTERM))
+	cmd.Wait()
+	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
+		t.Errorf("SIGTERM: %v", cmd.ProcessState)
+	}
+}
