@@ -2,21 +2,18 @@ package checker
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
 // maxReply bounds what one probe reads; a real one is some 3 KiB.
 const maxReply = 1 << 20
 
-// maxOpen bounds the elements of an array; the reply to HELLO has 14, and a
-// few for each module.
-const maxOpen = 4096
+// maxOpen bounds the elements of an array; nothing that is asked for is one.
+const maxOpen = 64
 
 // A protocolError is a reply that no Redis server gives.
 type protocolError string
@@ -24,31 +21,20 @@ type protocolError string
 func (e protocolError) Error() string { return string(e) }
 
 // conn stands between go-redis and the socket. It keeps what go-redis leaves
-// open: one absolute deadline for a whole probe, where go-redis would set one
-// per read and write; a bound on the bytes, where it would allocate what a
-// length announces; and the error line that a server sends before it hangs
-// up, where it would report a broken pipe.
+// open: a bound on the bytes, where it would allocate what a length
+// announces, and the error line that a server sends before it hangs up, where
+// it would report a broken pipe.
 type conn struct {
 	net.Conn // the socket, or TLS over it
-	raw      rawConn
+	socket   *socket
 	frames   frames
 	err      error // the first that Read or Write returned
 }
 
-type rawConn interface {
-	net.Conn
-	syscall.Conn
-}
-
 // begin readies the connection for one probe.
-func (c *conn) begin(deadline time.Time) error {
-	c.frames, c.err = frames{budget: maxReply}, nil
-	return c.raw.SetDeadline(deadline)
+func (c *conn) begin(deadline time.Time) {
+	c.frames, c.err, c.socket.deadline = frames{budget: maxReply}, nil, deadline
 }
-
-func (c *conn) SetDeadline(time.Time) error      { return nil }
-func (c *conn) SetReadDeadline(time.Time) error  { return nil }
-func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
@@ -76,23 +62,6 @@ func (c *conn) Write(p []byte) (int, error) {
 		}
 	}
 	return n, err
-}
-
-// quiet reports whether nothing has arrived on an idle connection, neither
-// bytes nor its end. It does not block.
-func (c *conn) quiet() bool {
-	rc, err := c.raw.SyscallConn()
-	if err != nil {
-		return false
-	}
-	quiet := false
-	err = rc.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		quiet = errors.Is(err, syscall.EAGAIN)
-		return true
-	})
-	return quiet && err == nil
 }
 
 // frames follows a stream of RESP2 replies without keeping them.

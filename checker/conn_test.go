@@ -26,7 +26,7 @@ func TestFrames(t *testing.T) {
 		{"a negative length", "$-2\r\n", 0, "", "no number"},
 		{"a length with a sign", "$+-2\r\n", 0, "", "no number"},
 		{"an empty line", "\r\n", 0, "", "no Redis reply"},
-		{"nested arrays beyond the bound", strings.Repeat("*4000\r\n", 2), 0, "", "more elements"},
+		{"nested arrays beyond the bound", strings.Repeat("*40\r\n", 2), 0, "", "more elements"},
 		{"too long a bulk string", "$1048577\r\n", 0, "", "larger"},
 	}
 	for _, tt := range tests {

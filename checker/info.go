@@ -81,47 +81,56 @@ func parseInfo(replies [len(infoSections)]string) (Observation, error) {
 	return o, nil
 }
 
-// A section holds the lines of one INFO section, and the first thing found
-// wrong with a value that was asked for.
+// A section is the lines of one INFO section, and the first thing found wrong
+// with a value that was asked for.
 type section struct {
-	lines map[string]string
-	twice map[string]bool
+	lines string
 	err   error
 }
 
-// parseSection collects the lines between header and the next header.
+// parseSection finds the lines between header and the next header.
 func parseSection(reply, header string) (*section, error) {
 	if reply != "" && !strings.HasSuffix(reply, "\r\n") {
 		return nil, fmt.Errorf("the reply breaks off inside a line of %q", header)
 	}
-	s := &section{lines: make(map[string]string), twice: make(map[string]bool)}
-	found, inside := false, false
-	for line := range strings.SplitSeq(reply, "\r\n") {
-		if strings.HasPrefix(line, "#") {
-			inside = line == header
-			found = found || inside
-			continue
+	for at := 0; ; {
+		line, rest, more := strings.Cut(reply[at:], "\r\n")
+		if !more {
+			return nil, fmt.Errorf("the reply has no section %q", header)
 		}
-		key, value, ok := strings.Cut(line, ":")
-		if !inside || !ok {
-			continue
+		if line == header {
+			if strings.Contains("\r\n"+rest, "\r\n"+header+"\r\n") {
+				return nil, fmt.Errorf("the reply has two sections %q", header)
+			}
+			if end := strings.Index("\r\n"+rest, "\r\n#"); end >= 0 {
+				rest = rest[:end]
+			}
+			return &section{lines: rest}, nil
 		}
-		_, s.twice[key] = s.lines[key]
-		s.lines[key] = value
+		at += len(line) + len("\r\n")
 	}
-	if !found {
-		return nil, fmt.Errorf("the reply has no section %q", header)
+}
+
+// each calls f with every key and value.
+func (s *section) each(f func(key, value string)) {
+	for line := range strings.SplitSeq(s.lines, "\r\n") {
+		if key, value, ok := strings.Cut(line, ":"); ok {
+			f(key, value)
+		}
 	}
-	return s, nil
 }
 
 // get returns a key's value. A key that stands there twice is an error:
 // neither value can be believed.
 func (s *section) get(key string) (value string, ok bool) {
-	if s.twice[key] {
-		s.fail("%s stands there twice", key)
-	}
-	value, ok = s.lines[key]
+	s.each(func(k, v string) {
+		if k == key {
+			if ok {
+				s.fail("%s stands there twice", key)
+			}
+			value, ok = v, true
+		}
+	})
 	return value, ok
 }
 
@@ -173,20 +182,21 @@ func (s *section) flag(key string, required bool) bool {
 // onlineReplicas counts lines such as
 // "slave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=0".
 func (s *section) onlineReplicas() int {
-	n := 0
-	for key := range s.lines {
-		index, ok := strings.CutPrefix(key, "slave")
-		if !ok || index == "" || strings.Trim(index, "0123456789") != "" {
-			continue
+	n, last := 0, -1
+	s.each(func(key, value string) {
+		number, ok := strings.CutPrefix(key, "slave")
+		index, err := strconv.ParseUint(number, 10, 31)
+		if !ok || err != nil {
+			return
 		}
-		value, _ := s.get(key)
-		for field := range strings.SplitSeq(value, ",") {
-			if field == "state=online" {
-				n++
-				break
-			}
+		if int(index) <= last {
+			s.fail("%s stands there twice, or out of order", key)
 		}
-	}
+		last = int(index)
+		if strings.Contains(","+value+",", ",state=online,") {
+			n++
+		}
+	})
 	return n
 }
 

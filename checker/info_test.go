@@ -53,6 +53,8 @@ func TestParseInfoRejects(t *testing.T) {
 		{"an offset that is no number", "replication", "repl_offset:14", "repl_offset:14x", "not a number"},
 		{"an offset beyond every number", "replication", "repl_offset:14", "repl_offset:99999999999999999999", "not a number"},
 		{"a replica twice", "replication", "slave1:", "slave0:", "twice"},
+		{"a replica twice, another between", "replication", "master_failover", "slave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=0\r\nmaster_failover", "twice"},
+		{"two sections", "replication", "connected_slaves", "# Other\r\n# Replication\r\nconnected_slaves", "two sections"},
 		{"loading twice", "persistence", "loading:0", "loading:0\r\nloading:0", "twice"},
 		{"loading neither 0 nor 1", "persistence", "loading:0", "loading:2", "neither 0 nor 1"},
 		{"loading missing", "persistence", "\r\nloading:0", "\r\n", "missing"},

@@ -16,7 +16,7 @@ import (
 //
 // The connection is kept between probes and made anew when it was lost. A
 // probe that fails closes it, so that a late reply is never read as that of a
-// later probe.
+// later probe. End it by [Redis.Close]: nothing else closes its descriptor.
 //
 // go-redis logs to standard error by itself; a program that does not want
 // this calls logging.Disable of go-redis.
@@ -35,28 +35,26 @@ type Redis struct {
 	// An empty ServerName becomes the host of Address. Nil means no TLS.
 	TLS func(context.Context) (*tls.Config, error)
 
-	conn       *conn
-	client     *redis.Client
-	handshakes int       // HELLOs that go-redis sends with the next question
-	started    time.Time // of the probe
+	conn              *conn
+	client            *redis.Client
+	started, deadline time.Time // of the probe
 }
 
 // Probe asks the node for facts, by the deadline of ctx or within
-// [DefaultTimeout]; a context that is cancelled earlier ends only the dial.
-// Every error is an [*Error].
+// [DefaultTimeout]; a context that is cancelled earlier ends only what comes
+// before the dial. Every error is an [*Error].
 //
 // A kept connection that turns out to be gone is replaced at once, and the
 // question repeated once: the server was restarted, or a Sentinel closed its
 // connections while it changed its role.
 func (r *Redis) Probe(ctx context.Context) (Observation, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout)
-		defer cancel()
-	}
 	r.started = time.Now()
-	if r.conn != nil && r.conn.quiet() {
-		o, err := r.ask(ctx, "")
+	var ok bool
+	if r.deadline, ok = ctx.Deadline(); !ok {
+		r.deadline = r.started.Add(DefaultTimeout)
+	}
+	if r.conn != nil && r.conn.socket.quiet() {
+		o, err := r.ask("")
 		if err == nil || !errors.Is(err, errHungUp) {
 			return o, err
 		}
@@ -66,7 +64,7 @@ func (r *Redis) Probe(ctx context.Context) (Observation, error) {
 	if err != nil {
 		return Observation{}, err
 	}
-	return r.ask(ctx, password)
+	return r.ask(password)
 }
 
 // Close closes the connection, if there is one. A later probe makes a new one.
@@ -75,7 +73,7 @@ func (r *Redis) Close() error {
 		return nil
 	}
 	err := r.client.Close()
-	r.conn.Close()
+	r.conn.socket.Close()
 	r.conn, r.client = nil, nil
 	return err
 }
@@ -93,23 +91,20 @@ func (r *Redis) dial(ctx context.Context) (password string, err error) {
 	if network == "" {
 		network = "tcp"
 	}
-	// A node is asked many times a second: no keep-alive is needed to notice
-	// that it is gone.
-	nc, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, network, r.Address)
+	s, err := dial(ctx, network, r.Address, r.deadline)
 	if err != nil {
 		return "", r.fail(StageDial, err)
 	}
-	c := &conn{Conn: nc, raw: nc.(rawConn)}
+	c := &conn{Conn: s, socket: s}
 	if config != nil {
-		t := tls.Client(c.raw, config)
-		if err := t.HandshakeContext(ctx); err != nil {
-			nc.Close()
+		t := tls.Client(s, config)
+		if err := t.Handshake(); err != nil {
+			s.Close()
 			return "", r.fail(StageTLS, err)
 		}
 		c.Conn = t
 	}
 	r.conn, r.client = c, newClient(c)
-	r.handshakes = 1
 	return password, nil
 }
 
@@ -143,11 +138,11 @@ func (r *Redis) tlsConfig(ctx context.Context) (*tls.Config, error) {
 }
 
 // newClient is go-redis on one connection that exists. It is given no
-// credentials: it would send the password with its HELLO to whatever listens,
-// and take a server that has no password for one that accepted it.
+// credentials, for it would take a server that has no password for one that
+// accepted it.
 func newClient(c net.Conn) *redis.Client {
 	spent := false
-	return redis.NewClient(&redis.Options{
+	client := redis.NewClient(&redis.Options{
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
 			if spent {
 				return nil, net.ErrClosed
@@ -160,23 +155,43 @@ func newClient(c net.Conn) *redis.Client {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		MaxRetries:               -1,
 		DialerRetries:            1,
-		DialTimeout:              time.Hour, // the deadline is the connection's own
-		ContextTimeoutEnabled:    true,
+		DialTimeout:              -1, // the deadline is the connection's own
 		PoolSize:                 1,
 		PipelinePoolSize:         -1,
 		ConnMaxIdleTime:          -1,
 		ReadBufferSize:           4096,
 		WriteBufferSize:          512,
 	})
+	client.AddHook(noHello{})
+	return client
+}
+
+// noHello answers the HELLO of go-redis without the server, as one older than
+// Redis 6 would: it is a round trip, and RESP2 is what a connection begins
+// with.
+type noHello struct{}
+
+func (noHello) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (noHello) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (noHello) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() != "hello" {
+			return next(ctx, cmd)
+		}
+		cmd.SetErr(replyError("ERR unknown command 'HELLO'"))
+		return cmd.Err()
+	}
 }
 
 // ask puts one question, the same in every probe, on the connection. It goes
 // with AUTH in one write if there is a password.
-func (r *Redis) ask(ctx context.Context, password string) (Observation, error) {
-	deadline, _ := ctx.Deadline()
-	if err := r.conn.begin(deadline); err != nil {
-		return Observation{}, r.fail(StageReply, err)
-	}
+func (r *Redis) ask(password string) (Observation, error) {
+	r.conn.begin(r.deadline)
+	ctx := context.Background() // the connection has the deadline
 	pipe := r.client.Pipeline()
 	var auth *redis.Cmd
 	switch {
@@ -201,11 +216,9 @@ func (r *Redis) ask(ctx context.Context, password string) (Observation, error) {
 	if err != nil {
 		return Observation{}, r.fail(StageReply, err)
 	}
-	if !r.conn.frames.complete(r.handshakes + len(cmds)) {
+	if !r.conn.frames.complete(len(cmds)) {
 		return Observation{}, r.fail(StageReply, protocolError("more or less came than was asked for"))
 	}
-	r.handshakes = 0
-
 	var replies [len(infoSections)]string
 	for i, cmd := range sections {
 		replies[i] = cmd.Val()

@@ -14,7 +14,6 @@ import (
 
 // A real server's words, for the fakes to spoil.
 const (
-	noHello     = "-ERR unknown command 'HELLO'\r\n"
 	replication = "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n"
 	persistence = "# Persistence\r\nloading:0\r\n"
 	server      = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n"
@@ -22,9 +21,8 @@ const (
 
 func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
 
-// fake answers the first write of a client, the HELLO, with hello, and the
-// second with rest; without rest it hangs up.
-func fake(t *testing.T, hello string, rest func(c net.Conn)) []string {
+// fake answers the first write of a client.
+func fake(t *testing.T, answer func(c net.Conn)) []string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -39,13 +37,8 @@ func fake(t *testing.T, hello string, rest func(c net.Conn)) []string {
 			if err != nil {
 				return
 			}
-			buf := make([]byte, 4096)
-			c.Read(buf)
-			io.WriteString(c, hello)
-			if rest != nil {
-				c.Read(buf)
-				rest(c)
-			}
+			c.Read(make([]byte, 4096))
+			answer(c)
 			c.Close()
 		}
 	}()
@@ -64,14 +57,13 @@ func TestFakes(t *testing.T) {
 	whole := bulk(replication) + bulk(persistence) + bulk(server)
 	tests := []struct {
 		name   string
-		hello  string
-		rest   func(net.Conn)
+		answer func(net.Conn)
 		code   int
 		reason checker.Reason
 		says   string
 	}{
-		{"an old server", noHello, says(whole), exitYes, checker.OK, ""},
-		{"one byte a second", noHello, func(c net.Conn) {
+		{"as a real server would", says(whole), exitYes, checker.OK, ""},
+		{"one byte a second", func(c net.Conn) {
 			for i := range whole {
 				if _, err := io.WriteString(c, whole[i:i+1]); err != nil {
 					return
@@ -82,56 +74,56 @@ func TestFakes(t *testing.T) {
 				}
 			}
 		}, exitUnknown, checker.ReasonTimeout, "reply: no answer"},
-		{"silence", "", says(), exitUnknown, checker.ReasonTimeout, "reply: no answer"},
-		{"half of the reply, then silence", noHello, says(whole[:len(whole)/2]), exitUnknown, checker.ReasonTimeout, ""},
-		{"half of the reply, then the end", noHello, func(c net.Conn) { io.WriteString(c, whole[:len(whole)/2]) }, exitUnknown, checker.ReasonProtocol, "hung up"},
-		{"all but the last byte, then the end", noHello, func(c net.Conn) { io.WriteString(c, whole[:len(whole)-1]) }, exitUnknown, checker.ReasonProtocol, "hung up"},
-		{"a reset in the middle", noHello, func(c net.Conn) {
+		{"silence", says(), exitUnknown, checker.ReasonTimeout, "reply: no answer"},
+		{"half of the reply, then silence", says(whole[:len(whole)/2]), exitUnknown, checker.ReasonTimeout, ""},
+		{"half of the reply, then the end", func(c net.Conn) { io.WriteString(c, whole[:len(whole)/2]) }, exitUnknown, checker.ReasonProtocol, "hung up"},
+		{"all but the last byte, then the end", func(c net.Conn) { io.WriteString(c, whole[:len(whole)-1]) }, exitUnknown, checker.ReasonProtocol, "hung up"},
+		{"a reset in the middle", func(c net.Conn) {
 			io.WriteString(c, whole[:40])
 			c.(*net.TCPConn).SetLinger(0)
 		}, exitUnknown, checker.ReasonProtocol, "hung up"},
-		{"the end at once", "", nil, exitUnknown, checker.ReasonProtocol, ""},
-		{"a bulk string of a gigabyte", noHello, says("$1073741824\r\n", replication), exitUnknown, checker.ReasonProtocol, "larger than 1 MiB"},
-		{"a bulk string beyond every number", noHello, says("$99999999999999999999\r\n", replication), exitUnknown, checker.ReasonProtocol, "no number"},
-		{"a bulk string of a megabyte and more", noHello, says(bulk(strings.Repeat("a:b\r\n", 1<<18))), exitUnknown, checker.ReasonProtocol, "larger than 1 MiB"},
-		{"an endless line", noHello, says("+", strings.Repeat("role:master", 1<<17)), exitUnknown, checker.ReasonProtocol, "larger than 1 MiB"},
-		{"an array of a million", "*1000000\r\n", says(whole), exitUnknown, checker.ReasonProtocol, "more elements"},
-		{"role:master in another field", noHello, says(bulk("# Replication\r\nrole:slave\r\nmaster_host:role:master\r\n"), bulk(persistence), bulk(server)), exitNo, checker.ReasonRole, ""},
-		{"role:master behind a line feed", noHello, says(bulk("# Replication\r\nmaster_host:x\nrole:master\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "no role"},
-		{"role:master in another section", noHello, says(bulk("# Keyspace\r\nrole:master\r\n# Replication\r\nconnected_slaves:0\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "no role"},
-		{"role:master without a section", noHello, says(bulk("role:master\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "no section"},
-		{"two roles", noHello, says(bulk(replication+"role:slave\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "twice"},
-		{"no role", noHello, says(bulk("# Replication\r\nconnected_slaves:0\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "no role"},
-		{"a role nobody has", noHello, says(bulk("# Replication\r\nrole:Master\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "which no server has"},
-		{"KeyDB's active replica", noHello, says(bulk("# Replication\r\nrole:active-replica\r\nmaster_host:10.0.0.2\r\nmaster_port:6379\r\n"), bulk(persistence), bulk(server)), exitNo, checker.ReasonRole, " active-replica role: "},
-		{"Dragonfly's replica", noHello, says(bulk("# Replication\r\nrole:replica\r\nmaster_host:10.0.0.2\r\nmaster_port:6379\r\n"), bulk(persistence), bulk(server)), exitNo, checker.ReasonRole, " replica role: "},
-		{"Valkey 8's mode", noHello, says(bulk(replication), bulk(persistence), bulk("# Server\r\nserver_mode:standalone\r\n")), exitYes, checker.OK, ""},
-		{"an unknown mode", noHello, says(bulk(replication), bulk(persistence), bulk("# Server\r\nredis_mode:other\r\n")), exitUnknown, checker.ReasonProtocol, "mode"},
-		{"no word on loading", noHello, says(bulk(replication), bulk("# Persistence\r\n"), bulk(server)), exitUnknown, checker.ReasonProtocol, "loading"},
-		{"the sections in another order", noHello, says(bulk(persistence), bulk(replication), bulk(server)), exitUnknown, checker.ReasonProtocol, "no section"},
-		{"a reply too many", noHello, says(whole, bulk(replication)), exitUnknown, checker.ReasonProtocol, "more or less"},
-		{"a reply too many, before", noHello + bulk(replication), says(whole), exitUnknown, checker.ReasonProtocol, ""},
-		{"an error inside", noHello, says(bulk(replication), "-ERR no\r\n", bulk(server)), exitUnknown, checker.ReasonProtocol, ""},
-		{"LOADING inside", noHello, says(bulk(replication), "-LOADING Redis is loading the dataset in memory\r\n", bulk(server)), exitNo, checker.ReasonLoading, ""},
-		{"missing CRLF after a bulk string", noHello, says("$12\r\n", "role:master\r\n\r\n"), exitUnknown, checker.ReasonProtocol, "longer than announced"},
-		{"missing CRLF inside a bulk string", noHello, says(bulk("# Replication\r\nrole:master"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "breaks off"},
-		{"line feed alone", noHello, says("$5\nhello\n"), exitUnknown, checker.ReasonProtocol, "CRLF"},
-		{"nil", noHello, says("$-1\r\n", bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, ""},
-		{"a number", noHello, says(":1\r\n:1\r\n:1\r\n"), exitUnknown, checker.ReasonProtocol, ""},
-		{"RESP3 nobody asked for", noHello, says("=15\r\ntxt:role:master\r\n"), exitUnknown, checker.ReasonProtocol, ""},
-		{"a push nobody asked for", noHello, says(">1\r\n+role:master\r\n", whole), exitUnknown, checker.ReasonProtocol, ""},
-		{"garbage", "\x00\x01\x02role:master\r\n", says(), exitUnknown, checker.ReasonProtocol, "no Redis reply"},
-		{"an HTTP server", "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", says(), exitUnknown, checker.ReasonProtocol, "speaks HTTP"},
-		{"an SSH server", "SSH-2.0-OpenSSH_9.2\r\n", says(), exitUnknown, checker.ReasonProtocol, "no Redis reply"},
-		{"a TLS alert", "\x15\x03\x01\x00\x02\x02\x46", says(), exitUnknown, checker.ReasonTLS, "use --tls"},
-		{"a password in an error", noHello, says("-ERR unknown command '" + password + "'\r\n-ERR x\r\n-ERR x\r\n"), exitUnknown, checker.ReasonProtocol, ""},
-		{"a password where a number should be", noHello, says("$" + password + "\r\n"), exitUnknown, checker.ReasonProtocol, ""},
-		{"escape sequences", noHello, says(bulk("# Replication\r\nrole:slave\r\nmaster_host:\x1b[31m\nyes\r\nmaster_port:1\r\n"), bulk(persistence), bulk(server)), exitNo, checker.ReasonRole, "?[31m?yes"},
+		{"the end at once", func(net.Conn) {}, exitUnknown, checker.ReasonProtocol, ""},
+		{"a bulk string of a gigabyte", says("$1073741824\r\n", replication), exitUnknown, checker.ReasonProtocol, "larger than 1 MiB"},
+		{"a bulk string beyond every number", says("$99999999999999999999\r\n", replication), exitUnknown, checker.ReasonProtocol, "no number"},
+		{"a bulk string of a megabyte and more", says(bulk(strings.Repeat("a:b\r\n", 1<<18))), exitUnknown, checker.ReasonProtocol, "larger than 1 MiB"},
+		{"an endless line", says("+", strings.Repeat("role:master", 1<<17)), exitUnknown, checker.ReasonProtocol, "larger than 1 MiB"},
+		{"an array of a million", says("*1000000\r\n", whole), exitUnknown, checker.ReasonProtocol, "more elements"},
+		{"role:master in another field", says(bulk("# Replication\r\nrole:slave\r\nmaster_host:role:master\r\n"), bulk(persistence), bulk(server)), exitNo, checker.ReasonRole, ""},
+		{"role:master behind a line feed", says(bulk("# Replication\r\nmaster_host:x\nrole:master\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "no role"},
+		{"role:master in another section", says(bulk("# Keyspace\r\nrole:master\r\n# Replication\r\nconnected_slaves:0\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "no role"},
+		{"role:master without a section", says(bulk("role:master\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "no section"},
+		{"two roles", says(bulk(replication+"role:slave\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "twice"},
+		{"no role", says(bulk("# Replication\r\nconnected_slaves:0\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "no role"},
+		{"a role nobody has", says(bulk("# Replication\r\nrole:Master\r\n"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "which no server has"},
+		{"KeyDB's active replica", says(bulk("# Replication\r\nrole:active-replica\r\nmaster_host:10.0.0.2\r\nmaster_port:6379\r\n"), bulk(persistence), bulk(server)), exitNo, checker.ReasonRole, " active-replica role: "},
+		{"Dragonfly's replica", says(bulk("# Replication\r\nrole:replica\r\nmaster_host:10.0.0.2\r\nmaster_port:6379\r\n"), bulk(persistence), bulk(server)), exitNo, checker.ReasonRole, " replica role: "},
+		{"Valkey 8's mode", says(bulk(replication), bulk(persistence), bulk("# Server\r\nserver_mode:standalone\r\n")), exitYes, checker.OK, ""},
+		{"an unknown mode", says(bulk(replication), bulk(persistence), bulk("# Server\r\nredis_mode:other\r\n")), exitUnknown, checker.ReasonProtocol, "mode"},
+		{"no word on loading", says(bulk(replication), bulk("# Persistence\r\n"), bulk(server)), exitUnknown, checker.ReasonProtocol, "loading"},
+		{"the sections in another order", says(bulk(persistence), bulk(replication), bulk(server)), exitUnknown, checker.ReasonProtocol, "no section"},
+		{"a reply too many", says(whole, bulk(replication)), exitUnknown, checker.ReasonProtocol, "more or less"},
+		{"a reply too many, before", says("+OK\r\n", whole), exitUnknown, checker.ReasonProtocol, ""},
+		{"an error inside", says(bulk(replication), "-ERR no\r\n", bulk(server)), exitUnknown, checker.ReasonProtocol, ""},
+		{"LOADING inside", says(bulk(replication), "-LOADING Redis is loading the dataset in memory\r\n", bulk(server)), exitNo, checker.ReasonLoading, ""},
+		{"missing CRLF after a bulk string", says("$12\r\n", "role:master\r\n\r\n"), exitUnknown, checker.ReasonProtocol, "longer than announced"},
+		{"missing CRLF inside a bulk string", says(bulk("# Replication\r\nrole:master"), bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, "breaks off"},
+		{"line feed alone", says("$5\nhello\n"), exitUnknown, checker.ReasonProtocol, "CRLF"},
+		{"nil", says("$-1\r\n", bulk(persistence), bulk(server)), exitUnknown, checker.ReasonProtocol, ""},
+		{"a number", says(":1\r\n:1\r\n:1\r\n"), exitUnknown, checker.ReasonProtocol, ""},
+		{"RESP3 nobody asked for", says("=15\r\ntxt:role:master\r\n"), exitUnknown, checker.ReasonProtocol, ""},
+		{"a push nobody asked for", says(">1\r\n+role:master\r\n", whole), exitUnknown, checker.ReasonProtocol, ""},
+		{"garbage", says("\x00\x01\x02role:master\r\n"), exitUnknown, checker.ReasonProtocol, "no Redis reply"},
+		{"an HTTP server", says("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"), exitUnknown, checker.ReasonProtocol, "speaks HTTP"},
+		{"an SSH server", says("SSH-2.0-OpenSSH_9.2\r\n"), exitUnknown, checker.ReasonProtocol, "no Redis reply"},
+		{"a TLS alert", says("\x15\x03\x01\x00\x02\x02\x46"), exitUnknown, checker.ReasonTLS, "use --tls"},
+		{"a password in an error", says("-ERR unknown command '" + password + "'\r\n-ERR x\r\n-ERR x\r\n"), exitUnknown, checker.ReasonProtocol, ""},
+		{"a password where a number should be", says("$" + password + "\r\n"), exitUnknown, checker.ReasonProtocol, ""},
+		{"escape sequences", says(bulk("# Replication\r\nrole:slave\r\nmaster_host:\x1b[31m\nyes\r\nmaster_port:1\r\n"), bulk(persistence), bulk(server)), exitNo, checker.ReasonRole, "?[31m?yes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			i := invocation{args: fake(t, tt.hello, tt.rest)}
+			i := invocation{args: fake(t, tt.answer)}
 			i.check(t, tt.code, tt.reason, tt.says)
 		})
 	}
@@ -139,39 +131,8 @@ func TestFakes(t *testing.T) {
 
 // TestFakeTLS is a server that speaks plain text to a TLS client.
 func TestFakeTLS(t *testing.T) {
-	i := invocation{args: append(fake(t, noHello, says()), "--tls")}
+	i := invocation{args: append(fake(t, says("-ERR what\r\n")), "--tls")}
 	i.check(t, exitUnknown, checker.ReasonTLS, "does not speak TLS")
-	i = invocation{args: append(fake(t, "", nil), "--tls")}
+	i = invocation{args: append(fake(t, func(net.Conn) {}), "--tls")}
 	i.check(t, exitUnknown, checker.ReasonTLS, "hung up")
-}
-
-// TestPasswordGoesToRedisAlone is a server that is none: it must not be told
-// the password.
-func TestPasswordGoesToRedisAlone(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	got := make(chan string, 1)
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			got <- ""
-			return
-		}
-		buf := make([]byte, 4096)
-		n, _ := c.Read(buf)
-		io.WriteString(c, "220 mail.example.net ESMTP\r\n")
-		rest, _ := io.ReadAll(c)
-		c.Close()
-		got <- string(buf[:n]) + string(rest)
-	}()
-	i := invocation{args: []string{"-p", strconv.Itoa(l.Addr().(*net.TCPAddr).Port), "-t", "20s"}, env: auth(password)}
-	if o := i.run(t); o.code != exitUnknown {
-		t.Errorf("exit code %d: %s", o.code, o.stdout)
-	}
-	if sent := <-got; strings.Contains(sent, password) || !strings.Contains(sent, "hello") {
-		t.Errorf("sent %q", sent)
-	}
 }

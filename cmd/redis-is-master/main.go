@@ -1,3 +1,9 @@
+// The runtime need not ask the cgroup, nor keep asking, how many processors a
+// process of two milliseconds may use.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Redis-is-master tells by its exit code whether a Redis node is the
 // replication master.
 package main
