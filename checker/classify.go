@@ -11,8 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 var errUserOnly = errors.New("a user name without a password")
@@ -22,7 +20,7 @@ func (r *Redis) fail(stage Stage, err error) *Error {
 	r.Close()
 	e := &Error{Stage: stage, Address: r.Address, Err: err}
 	var (
-		reply    redis.Error
+		reply    replyError
 		protocol protocolError
 	)
 	switch {
@@ -38,7 +36,7 @@ func (r *Redis) fail(stage Stage, err error) *Error {
 	case stage == StageTLS:
 		e.handshaking()
 	case errors.As(err, &reply):
-		e.refused(reply.Error())
+		e.refused(string(reply))
 	case err == errSpeaksTLS:
 		e.Reason, e.Hint = ReasonTLS, "use --tls, with --cacert for the CA that signed its certificate"
 	case remoteAlert(err):
@@ -50,9 +48,10 @@ func (r *Redis) fail(stage Stage, err error) *Error {
 		if r.TLS == nil {
 			e.Hint = "does this port want --tls? else see the server's log"
 		}
+	case r.TLS != nil:
+		e.Reason, e.Hint = ReasonTLS, "see the server's log"
 	default:
-		// go-redis quotes what it cannot parse, and that may hold anything.
-		e.Reason, e.Err, e.Hint = ReasonProtocol, protocolError("the reply is none that INFO gives"), "is this the port of a Redis server?"
+		e.Reason, e.Hint = ReasonUnreachable, "see --host, and the routes to it"
 	}
 	return e
 }
@@ -145,21 +144,6 @@ const (
 	saysMaxClients = "max number of clients reached"
 	saysDenied     = "DENIED"
 )
-
-// A replyError is an error reply that was read past go-redis.
-type replyError string
-
-func (e replyError) Error() string { return string(e) }
-func (replyError) RedisError()     {}
-
-// cause is why the connection failed: what the server said before it hung up,
-// if it said that it would.
-func (c *conn) cause() error {
-	if said := c.frames.refusal; closed(c.err) && (strings.Contains(said, saysMaxClients) || strings.HasPrefix(said, saysDenied)) {
-		return replyError(said)
-	}
-	return c.err
-}
 
 func timedOut(err error) bool {
 	e, ok := errors.AsType[net.Error](err)

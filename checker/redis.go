@@ -6,9 +6,6 @@ import (
 	"errors"
 	"net"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // A Redis is one node and how to reach it. Set the fields before the first
@@ -17,9 +14,6 @@ import (
 // The connection is kept between probes and made anew when it was lost. A
 // probe that fails closes it, so that a late reply is never read as that of a
 // later probe. End it by [Redis.Close]: nothing else closes its descriptor.
-//
-// go-redis logs to standard error by itself; a program that does not want
-// this calls logging.Disable of go-redis.
 type Redis struct {
 	// Network is "tcp" (the default) or "unix".
 	Network string
@@ -35,8 +29,8 @@ type Redis struct {
 	// An empty ServerName becomes the host of Address. Nil means no TLS.
 	TLS func(context.Context) (*tls.Config, error)
 
-	conn              *conn
-	client            *redis.Client
+	socket            *socket
+	conn              net.Conn  // the socket, or TLS over it
 	started, deadline time.Time // of the probe
 }
 
@@ -53,7 +47,7 @@ func (r *Redis) Probe(ctx context.Context) (Observation, error) {
 	if r.deadline, ok = ctx.Deadline(); !ok {
 		r.deadline = r.started.Add(DefaultTimeout)
 	}
-	if r.conn != nil && r.conn.socket.quiet() {
+	if r.socket != nil && r.socket.quiet() {
 		o, err := r.ask("")
 		if err == nil || !errors.Is(err, errHungUp) {
 			return o, err
@@ -69,12 +63,11 @@ func (r *Redis) Probe(ctx context.Context) (Observation, error) {
 
 // Close closes the connection, if there is one. A later probe makes a new one.
 func (r *Redis) Close() error {
-	if r.client == nil {
+	if r.socket == nil {
 		return nil
 	}
-	err := r.client.Close()
-	r.conn.socket.Close()
-	r.conn, r.client = nil, nil
+	err := r.socket.Close()
+	r.socket, r.conn = nil, nil
 	return err
 }
 
@@ -95,16 +88,14 @@ func (r *Redis) dial(ctx context.Context) (password string, err error) {
 	if err != nil {
 		return "", r.fail(StageDial, err)
 	}
-	c := &conn{Conn: s, socket: s}
+	r.socket, r.conn = s, s
 	if config != nil {
 		t := tls.Client(s, config)
 		if err := t.Handshake(); err != nil {
-			s.Close()
 			return "", r.fail(StageTLS, err)
 		}
-		c.Conn = t
+		r.conn = t
 	}
-	r.conn, r.client = c, newClient(c)
 	return password, nil
 }
 
@@ -137,93 +128,35 @@ func (r *Redis) tlsConfig(ctx context.Context) (*tls.Config, error) {
 	return config, err
 }
 
-// newClient is go-redis on one connection that exists. It is given no
-// credentials, for it would take a server that has no password for one that
-// accepted it.
-func newClient(c net.Conn) *redis.Client {
-	spent := false
-	client := redis.NewClient(&redis.Options{
-		Dialer: func(context.Context, string, string) (net.Conn, error) {
-			if spent {
-				return nil, net.ErrClosed
-			}
-			spent = true
-			return c, nil
-		},
-		Protocol:                 2,
-		DisableIdentity:          true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		MaxRetries:               -1,
-		DialerRetries:            1,
-		DialTimeout:              -1, // the deadline is the connection's own
-		PoolSize:                 1,
-		PipelinePoolSize:         -1,
-		ConnMaxIdleTime:          -1,
-		ReadBufferSize:           4096,
-		WriteBufferSize:          512,
-	})
-	client.AddHook(noHello{})
-	return client
-}
-
-// noHello answers the HELLO of go-redis without the server, as one older than
-// Redis 6 would: it is a round trip, and RESP2 is what a connection begins
-// with.
-type noHello struct{}
-
-func (noHello) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (noHello) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-func (noHello) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() != "hello" {
-			return next(ctx, cmd)
-		}
-		cmd.SetErr(replyError("ERR unknown command 'HELLO'"))
-		return cmd.Err()
-	}
-}
-
 // ask puts one question, the same in every probe, on the connection. It goes
 // with AUTH in one write if there is a password.
 func (r *Redis) ask(password string) (Observation, error) {
-	r.conn.begin(r.deadline)
-	ctx := context.Background() // the connection has the deadline
-	pipe := r.client.Pipeline()
-	var auth *redis.Cmd
+	var commands [][]string
 	switch {
 	case password == "":
 	case r.Username != "":
-		auth = pipe.Do(ctx, "AUTH", r.Username, password)
+		commands = append(commands, []string{"AUTH", r.Username, password})
 	default:
-		auth = pipe.Do(ctx, "AUTH", password)
+		commands = append(commands, []string{"AUTH", password})
 	}
-	var sections [len(infoSections)]*redis.StringCmd
-	for i, name := range infoSections {
-		sections[i] = pipe.Info(ctx, name)
+	first := len(commands)
+	for _, section := range infoSections {
+		commands = append(commands, []string{"INFO", section})
 	}
-	cmds, err := pipe.Exec(ctx)
-
-	if r.conn.err != nil {
-		return Observation{}, r.fail(StageReply, r.conn.cause())
-	}
-	if auth != nil && auth.Err() != nil {
-		return Observation{}, r.fail(StageAuth, auth.Err())
-	}
+	r.socket.deadline = r.deadline
+	replies, errs, err := exchange(r.conn, commands)
 	if err != nil {
 		return Observation{}, r.fail(StageReply, err)
 	}
-	if !r.conn.frames.complete(len(cmds)) {
-		return Observation{}, r.fail(StageReply, protocolError("more or less came than was asked for"))
+	for i, err := range errs {
+		if err != nil && i < first {
+			return Observation{}, r.fail(StageAuth, err)
+		}
+		if err != nil {
+			return Observation{}, r.fail(StageReply, err)
+		}
 	}
-	var replies [len(infoSections)]string
-	for i, cmd := range sections {
-		replies[i] = cmd.Val()
-	}
-	o, err := parseInfo(replies)
+	o, err := parseInfo([len(infoSections)]string(replies[first:]))
 	if err != nil {
 		return Observation{}, r.fail(StageReply, protocolError(err.Error()))
 	}

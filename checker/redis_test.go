@@ -11,17 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"redis-is-master/checker"
 	"redis-is-master/e2e/lab"
 )
 
-func TestMain(m *testing.M) {
-	logging.Disable()
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func probe(t *testing.T, r *checker.Redis, timeout time.Duration) (checker.Observation, error) {
 	t.Helper()

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is a stream socket with one absolute deadline, for one goroutine. It
-// waits in poll(2) on its own thread: the network poller of Go, with its
-// threads to wake, is a tenth of what an exec of the one-shot costs.
+// socket is a stream socket with one absolute deadline for all it does, for
+// one goroutine. It waits in poll(2) on its own thread: the network poller of
+// Go, with its threads to wake, is a tenth of what an exec costs.
 type socket struct {
 	fd       int
 	deadline time.Time

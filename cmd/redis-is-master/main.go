@@ -1,9 +1,3 @@
-// The runtime need not ask the cgroup, nor keep asking, how many processors a
-// process of two milliseconds may use.
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
-
 // Redis-is-master tells by its exit code whether a Redis node is the
 // replication master.
 package main
@@ -18,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/pflag"
 
 	"redis-is-master/checker"
@@ -64,7 +57,6 @@ type options struct {
 // run is main with everything that it touches as a parameter. It returns one
 // of the exit codes above, or with -o nagios a [report.State].
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
-	logging.Disable() // go-redis would write to standard error
 	name, role := filepath.Base(args[0]), checker.RoleMaster
 	if strings.HasPrefix(name, "redis-is-replica") {
 		role = checker.RoleReplica

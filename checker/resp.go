@@ -1,0 +1,158 @@
+package checker
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// maxReply bounds what one exchange reads; a real one is some 3 KiB.
+const maxReply = 1 << 20
+
+// maxLine bounds a line outside of a bulk string.
+const maxLine = 4096
+
+// A protocolError is a reply that no Redis server gives.
+type protocolError string
+
+func (e protocolError) Error() string { return string(e) }
+
+// A replyError is an error reply.
+type replyError string
+
+func (e replyError) Error() string { return string(e) }
+
+const errSpeaksTLS = protocolError("the server speaks TLS")
+
+// exchange sends the commands in one write and returns exactly one reply for
+// each: a string, or a [replyError]. It believes a stream only if it is RESP2
+// without a flaw, ends with the last reply, and is at most 1 MiB. After any
+// error the connection is unusable.
+//
+// Format: https://redis.io/docs/latest/develop/reference/protocol-spec/ .
+func exchange(c net.Conn, commands [][]string) ([]string, []error, error) {
+	if _, err := c.Write(encode(commands)); err != nil {
+		return nil, nil, lastWords(c, err)
+	}
+	replies, errs := make([]string, len(commands)), make([]error, len(commands))
+	buf := make([]byte, 0, 4096)
+	for i, done := 0, 0; ; {
+		for i < len(commands) {
+			text, n, err := decode(buf[done:])
+			if n == 0 && err == nil {
+				break
+			}
+			if _, refused := err.(replyError); err != nil && !refused {
+				return nil, nil, err
+			}
+			replies[i], errs[i] = text, err
+			i, done = i+1, done+n
+		}
+		if i == len(commands) {
+			if done < len(buf) {
+				return nil, nil, protocolError("more came than was asked for")
+			}
+			return replies, errs, nil
+		}
+		if len(buf) >= maxReply {
+			return nil, nil, errTooLarge
+		}
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := c.Read(buf[len(buf):min(cap(buf), maxReply)])
+		buf = buf[:len(buf)+n]
+		if err != nil && n == 0 {
+			if i > 0 && refusal(errs[0]) {
+				err = errs[0]
+			}
+			return nil, nil, err
+		}
+	}
+}
+
+// lastWords is why a write failed: a server that refuses a client says so and
+// hangs up, and what it said is still in the receive buffer.
+func lastWords(c net.Conn, err error) error {
+	buf := make([]byte, maxLine)
+	n, rerr := c.Read(buf)
+	if n == 0 && remoteAlert(rerr) {
+		return rerr
+	}
+	if _, _, said := decode(buf[:n]); refusal(said) {
+		return said
+	}
+	return err
+}
+
+// refusal reports whether err is an error reply after which a server hangs
+// up, instead of answering what was asked.
+func refusal(err error) bool {
+	e, ok := err.(replyError)
+	return ok && (strings.Contains(string(e), saysMaxClients) || strings.HasPrefix(string(e), saysDenied))
+}
+
+func encode(commands [][]string) []byte {
+	var b []byte
+	for _, c := range commands {
+		b = fmt.Appendf(b, "*%d\r\n", len(c))
+		for _, arg := range c {
+			b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(arg), arg)
+		}
+	}
+	return b
+}
+
+var errTooLarge = protocolError("the reply is larger than 1 MiB")
+
+// decode reads the first reply in buf and returns its length, which is 0 if
+// it is not whole yet. Of the types of RESP2 it knows the strings and the
+// errors; nothing that is asked for is a number or an array.
+func decode(buf []byte) (text string, n int, err error) {
+	if len(buf) == 0 {
+		return "", 0, nil
+	}
+	switch buf[0] {
+	case '+', '-', '$':
+	case 0x15: // a TLS alert record
+		return "", 0, errSpeaksTLS
+	case 'H':
+		return "", 0, protocolError("the server speaks HTTP, not Redis")
+	default:
+		return "", 0, protocolError(fmt.Sprintf("the reply begins with %q, which no reply to INFO does", buf[:1]))
+	}
+	end := bytes.IndexByte(buf[:min(len(buf), maxLine)], '\n')
+	if end < 0 {
+		if len(buf) >= maxLine {
+			return "", 0, protocolError("a reply line does not end")
+		}
+		return "", 0, nil
+	}
+	if buf[end-1] != '\r' {
+		return "", 0, protocolError("a reply line does not end in CRLF")
+	}
+	line, n := string(buf[1:end-1]), end+1
+	switch buf[0] {
+	case '+':
+		return line, n, nil
+	case '-':
+		return "", n, replyError(line)
+	}
+	size, err := strconv.ParseUint(line, 10, 63)
+	if err != nil {
+		return "", 0, protocolError("a length in the reply is no number")
+	}
+	if size > maxReply {
+		return "", 0, errTooLarge
+	}
+	whole := n + int(size) + 2
+	if len(buf) < whole {
+		return "", 0, nil
+	}
+	if string(buf[whole-2:whole]) != "\r\n" {
+		return "", 0, protocolError("a bulk string is longer than announced")
+	}
+	return string(buf[n : whole-2]), whole, nil
+}
