@@ -2,6 +2,8 @@ module redis-is-master
 
 go 1.26.0
 
+toolchain go1.26.8
+
 require (
 	github.com/spf13/pflag v1.0.10
 	go.uber.org/goleak v1.3.0

@@ -1,0 +1,51 @@
+#!/bin/sh
+# Installs what the build, the tests, the demo and the benchmark need, on
+# Debian and Ubuntu as root; elsewhere it says what is missing.
+set -eu
+cd "$(dirname "$0")/.."
+
+# A command, and Debian's package that has it.
+needed="redis-server:redis-server redis-sentinel:redis-sentinel redis-cli:redis-tools
+ip:iproute2 ss:iproute2 gcc:gcc /usr/bin/time:time"
+
+missing=
+for n in $needed; do
+	command -v "${n%%:*}" >/dev/null || missing="$missing ${n#*:}"
+done
+[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
+
+# Go 1.21 and later fetch the toolchain that go.mod names; an older one can
+# only be used to fetch it.
+PATH="$PWD/.tools/go/bin:$PATH"
+minor=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+[ -n "$minor" ] || missing="$missing golang-go"
+
+if [ -n "$missing" ]; then
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		echo "Missing, by the names of Debian's packages:$missing" >&2
+		echo "Install them, or run this as root on Debian or Ubuntu. golang-go may be any Go from 1.19 on." >&2
+		exit 1
+	fi
+	# The servers are for the tests to start, not for the machine.
+	if [ ! -e /usr/sbin/policy-rc.d ]; then
+		trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+		printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+		chmod 755 /usr/sbin/policy-rc.d
+	fi
+	apt-get update -q
+	# shellcheck disable=SC2086
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+fi
+
+minor=$(go env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+if [ "$minor" -lt 21 ]; then
+	version=$(sed -n 's/^toolchain //p' go.mod)
+	module="golang.org/toolchain@v0.0.1-$version.linux-$(go env GOARCH)"
+	(cd / && go mod download "$module")
+	mkdir -p .tools
+	ln -sfn "$(go env GOMODCACHE)/$module" .tools/go
+	# A module's files are not executable.
+	chmod -R u+x .tools/go/bin/ .tools/go/pkg/tool/
+	.tools/go/bin/go version
+fi
