@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"redis-is-master/checker"
 	"redis-is-master/e2e/lab"
 )
 
@@ -255,5 +256,21 @@ func TestBinary(t *testing.T) {
 	cmd.Wait()
 	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
 		t.Errorf("SIGTERM: %v", cmd.ProcessState)
+	}
+}
+
+// TestReadme: the README lists the flags as --help prints them, and every
+// reason.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	lab.Check(t, err)
+	_, flags, _ := strings.Cut(invocation{args: []string{"--help"}}.run(t).stdout, "Flags:\n")
+	if !strings.Contains(string(readme), "```\n"+strings.TrimRight(flags, "\n")+"\n```") {
+		t.Errorf("the README lists other flags than --help:\n%s", flags)
+	}
+	for _, r := range checker.Reasons() {
+		if !strings.Contains(string(readme), "| `"+string(r)+"` |") {
+			t.Errorf("the README does not explain %s", r)
+		}
 	}
 }
