@@ -74,11 +74,20 @@ const (
 	ReasonProtocol    Reason = "protocol"    // the reply is none that a Redis server would give
 )
 
+// What a [Monitor] says of itself.
+const (
+	ReasonStarting Reason = "starting" // no check is done yet
+	ReasonStale    Reason = "stale"    // the last check is too old to be believed
+	ReasonDisabled Reason = "disabled" // the operator has taken the node out
+	ReasonStopping Reason = "stopping" // the daemon is being stopped
+)
+
 // Reasons returns the closed set in the order of the documentation.
 func Reasons() []Reason {
 	return []Reason{
 		OK, ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing,
 		ReasonRefused, ReasonUnreachable, ReasonTimeout, ReasonAuth, ReasonPermission, ReasonTLS, ReasonMaxClients, ReasonBusy, ReasonProtocol,
+		ReasonStarting, ReasonStale, ReasonDisabled, ReasonStopping,
 	}
 }
 
@@ -88,7 +97,7 @@ func (r Reason) Answer() Answer {
 	switch r {
 	case OK:
 		return Yes
-	case ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing:
+	case ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing, ReasonStarting, ReasonDisabled, ReasonStopping:
 		return No
 	}
 	return Unknown

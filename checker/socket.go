@@ -176,6 +176,39 @@ func (s *socket) quiet() bool {
 	return err == unix.EAGAIN
 }
 
+// ReadSocket connects to a unix socket and returns all that comes until its
+// end, by the deadline of ctx or within [DefaultTimeout]. Every error is an
+// [*Error].
+func ReadSocket(ctx context.Context, path string) ([]byte, error) {
+	at := &Redis{Address: path, started: time.Now()}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = at.started.Add(DefaultTimeout)
+	}
+	s, err := dial(ctx, "unix", path, deadline)
+	if err != nil {
+		return nil, at.fail(StageDial, err)
+	}
+	defer s.Close()
+	buf := make([]byte, 0, 4096)
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := s.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case err == io.EOF:
+			return buf, nil
+		case err == nil && len(buf) >= maxReply:
+			err = errTooLarge
+		}
+		if err != nil {
+			return nil, at.fail(StageReply, err)
+		}
+	}
+}
+
 func (s *socket) LocalAddr() net.Addr              { return nil }
 func (s *socket) RemoteAddr() net.Addr             { return nil }
 func (s *socket) SetDeadline(time.Time) error      { return nil }

@@ -115,30 +115,28 @@ type Nagios struct {
 //
 // Format: "REDIS STATE: text | 'label'=value[UOM];warn;crit;min;max", of
 // https://www.monitoring-plugins.org/doc/guidelines.html .
-func (r Report) Nagios(n Nagios) (string, State) {
-	v, o := r.Check.Verdict, r.Check.Observation
+func (d Document) Nagios(n Nagios) (string, State) {
 	state := StateCritical
-	if v.Reason == checker.ReasonTimeout && n.Timeout != StateOK {
+	if d.Reason == checker.ReasonTimeout && n.Timeout != StateOK {
 		state = n.Timeout
 	}
-	perf := []string{fmt.Sprintf("time=%ss", strconv.FormatFloat(r.Check.Duration.Seconds(), 'f', 6, 64)) + ";;;0"}
+	perf := "time=" + strconv.FormatFloat(d.DurationSeconds, 'f', 6, 64) + "s;;;0"
 	note := ""
-	if v.Answer() == checker.Yes {
-		state = StateOK
+	if o := d.Observation; d.Answer == checker.Yes && o != nil {
 		name, value, unit, t := "replicas", float64(o.Replicas), "", n.Replicas
 		if o.Role == checker.RoleReplica {
-			name, value, unit, t = "lag", o.LastIO.Seconds(), "s", n.Lag
-			if o.LastIO < 0 {
-				value = math.NaN()
+			name, value, unit, t = "lag", math.NaN(), "s", n.Lag
+			if o.LastIOSeconds != nil {
+				value = *o.LastIOSeconds
 			}
 		}
 		if state = t.state(value); state != StateOK {
 			note = fmt.Sprintf("%s is %s: ", name, figure(value, unit))
 		}
-		perf = append([]string{fmt.Sprintf("%s=%s;%s;%s;0", name, figure(value, unit), rangeText(t.Warning), rangeText(t.Critical))}, perf...)
+		perf = fmt.Sprintf("%s=%s;%s;%s;0 %s", name, figure(value, unit), rangeText(t.Warning), rangeText(t.Critical), perf)
 	}
-	text := strings.ReplaceAll(fmt.Sprintf("%s%s %s: %s", note, r.Address, v.Reason, v.Detail), "|", "/")
-	return line(fmt.Sprintf("REDIS %s: %s | %s", state, text, strings.Join(perf, " "))), state
+	text := strings.ReplaceAll(fmt.Sprintf("%s%s %s: %s", note, d.Address, d.Reason, d.Detail), "|", "/")
+	return line(fmt.Sprintf("REDIS %s: %s | %s", state, text, perf)), state
 }
 
 func figure(v float64, unit string) string {
@@ -153,11 +151,4 @@ func rangeText(r *Range) string {
 		return ""
 	}
 	return r.String()
-}
-
-func stage(err error) checker.Stage {
-	if e, ok := errors.AsType[*checker.Error](err); ok {
-		return e.Stage
-	}
-	return ""
 }

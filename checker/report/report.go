@@ -4,6 +4,7 @@ package report
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,103 +12,27 @@ import (
 	"redis-is-master/checker"
 )
 
-// A Report is one check of one node against one policy.
-type Report struct {
-	Address string // of the node, as it was asked for
-	Policy  checker.Policy
-	Check   checker.Check
-}
-
-// Text is one line without its newline: the answer, the address, the role (-
-// if it is not known), the reason and the facts behind it.
-//
-//	no 127.0.0.1:6379 replica role: role:slave, not a master, follows 10.0.0.2:6379
-func (r Report) Text() string {
-	role := string(r.Check.Observation.Role)
-	if role == "" {
-		role = "-"
-	}
-	v := r.Check.Verdict
-	return line(fmt.Sprintf("%s %s %s %s: %s", v.Answer(), r.Address, role, v.Reason, v.Detail))
-}
-
-// Explain is the text line, every fact, every rule in the order in which they
-// decide, and which one did.
-func (r Report) Explain() string {
-	var b strings.Builder
-	fmt.Fprintln(&b, r.Text())
-	if hint := r.Check.Verdict.Hint; hint != "" {
-		fmt.Fprintf(&b, "hint: %s\n", line(hint))
-	}
-	fmt.Fprintf(&b, "took %v\n", r.Check.Duration.Round(10*time.Microsecond))
-	if r.Check.Err != nil {
-		fmt.Fprintln(&b, "nothing is known of the node, so no rule was applied")
-		return b.String()
-	}
-	fmt.Fprintln(&b, "facts:")
-	for _, f := range facts(r.Check.Observation) {
-		fmt.Fprintf(&b, "  %-12s %s\n", f.name, line(f.value))
-	}
-	fmt.Fprintln(&b, "rules, of which the first broken one decides:")
-	for _, rule := range r.Policy.Rules(r.Check.Observation) {
-		detail := rule.Detail
-		if rule.State == checker.RuleOff {
-			detail = ""
-		}
-		fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("  %-12s %-7s %s", rule.Reason, rule.State, line(detail)), " "))
-	}
-	return b.String()
-}
-
-type fact struct{ name, value string }
-
-func facts(o checker.Observation) []fact {
-	all := []fact{
-		{"role", fmt.Sprintf("%s (role:%s)", o.Role, o.WireRole)},
-		{"version", o.Version},
-		{"run id", o.RunID},
-		{"uptime", o.Uptime.String()},
-		{"loading", fmt.Sprint(o.Loading)},
-		{"cluster", fmt.Sprint(o.Cluster)},
-		{"offset", fmt.Sprintf("%d bytes", o.Offset)},
-	}
-	switch o.Role {
-	case checker.RoleMaster:
-		all = append(all, fact{"replicas", fmt.Sprintf("%d online", o.Replicas)}, fact{"failover", o.Failover})
-	case checker.RoleReplica, checker.RoleActiveReplica:
-		heard := "never"
-		if o.LastIO >= 0 {
-			heard = o.LastIO.String() + " ago"
-		}
-		all = append(all, fact{"master", o.MasterAddr}, fact{"link up", fmt.Sprint(o.LinkUp)},
-			fact{"syncing", fmt.Sprint(o.Syncing)}, fact{"last heard", heard})
-	}
-	for i, f := range all {
-		if f.value == "" {
-			all[i].value = "not reported"
-		}
-	}
-	return all
-}
-
 // Schema is the version of the JSON document; a field is added within a
 // version, and never renamed or removed.
 const Schema = 1
 
-// Document is the JSON form of a report.
+// A Document is one check of one node against one policy, or what a daemon
+// made of its checks. It is what all outputs are rendered from, and is itself
+// the JSON output.
 type Document struct {
 	Schema          int            `json:"schema"`
 	Answer          checker.Answer `json:"answer"`
 	Reason          checker.Reason `json:"reason"`
 	Detail          string         `json:"detail"`
 	Hint            string         `json:"hint,omitempty"`
-	Address         string         `json:"address"`
+	Address         string         `json:"address"`         // of the node, as it was asked for
 	Stage           checker.Stage  `json:"stage,omitempty"` // that failed
-	Time            time.Time      `json:"time"`
+	Time            time.Time      `json:"time"`            // when the check began
 	DurationSeconds float64        `json:"duration_seconds"`
 	Want            checker.Role   `json:"want"`
 	Observation     *Observation   `json:"observation"` // null if the node gave no answer that can be trusted
 	Rules           []Rule         `json:"rules"`       // in the order in which they decide; empty without an observation
+	Daemon          *Daemon        `json:"daemon,omitempty"`
 }
 
 // Observation is the JSON form of a [checker.Observation].
@@ -135,37 +60,151 @@ type Rule struct {
 	Detail string            `json:"detail,omitempty"`
 }
 
-// JSON is the report as one line without its newline.
-func (r Report) JSON() string {
-	c := r.Check
+// Daemon is what a daemon adds to its document.
+type Daemon struct {
+	Version     string         `json:"version"`
+	AgeSeconds  float64        `json:"age_seconds"` // of what the document says
+	Since       time.Time      `json:"since"`       // when the answer became what it is
+	LastCheck   checker.Reason `json:"last_check"`  // the reason of the last check alone, not damped
+	Transitions int            `json:"transitions"` // of the answer, since the start
+	History     []Transition   `json:"history"`     // of the reason, the newest first
+}
+
+// Transition is the JSON form of a [checker.Transition].
+type Transition struct {
+	Time          time.Time      `json:"time"`
+	From          checker.Reason `json:"from"`
+	To            checker.Reason `json:"to"`
+	Detail        string         `json:"detail"`
+	LastedSeconds float64        `json:"lasted_seconds"` // how long From stood
+}
+
+// New is the document of one check.
+func New(address string, p checker.Policy, c checker.Check) Document {
 	d := Document{
 		Schema: Schema, Answer: c.Verdict.Answer(), Reason: c.Verdict.Reason, Detail: c.Verdict.Detail, Hint: c.Verdict.Hint,
-		Address: r.Address, Time: c.Time, DurationSeconds: c.Duration.Seconds(), Want: r.Policy.Want(), Rules: []Rule{},
+		Address: address, Time: c.Time, DurationSeconds: c.Duration.Seconds(), Want: p.Want(), Rules: []Rule{},
 	}
-	d.Stage = stage(c.Err)
-	if c.Err == nil {
-		o := c.Observation
-		d.Observation = &Observation{
-			Role: o.Role, WireRole: o.WireRole, Version: o.Version, RunID: o.RunID, UptimeSeconds: o.Uptime.Seconds(),
-			Loading: o.Loading, Cluster: o.Cluster, Replicas: o.Replicas, OffsetBytes: o.Offset, Failover: o.Failover,
-			Master: o.MasterAddr, LinkUp: o.LinkUp, Syncing: o.Syncing,
-		}
-		if o.LastIO >= 0 {
-			s := o.LastIO.Seconds()
-			d.Observation.LastIOSeconds = &s
-		}
-		for _, rule := range r.Policy.Rules(o) {
-			if rule.State == checker.RuleOff {
-				rule.Detail = ""
-			}
-			d.Rules = append(d.Rules, Rule{rule.Reason, rule.State, rule.Detail})
-		}
+	if e, ok := errors.AsType[*checker.Error](c.Err); ok {
+		d.Stage = e.Stage
 	}
+	if c.Err != nil || c.Time.IsZero() {
+		return d
+	}
+	o := c.Observation
+	d.Observation = &Observation{
+		Role: o.Role, WireRole: o.WireRole, Version: o.Version, RunID: o.RunID, UptimeSeconds: o.Uptime.Seconds(),
+		Loading: o.Loading, Cluster: o.Cluster, Replicas: o.Replicas, OffsetBytes: o.Offset, Failover: o.Failover,
+		Master: o.MasterAddr, LinkUp: o.LinkUp, Syncing: o.Syncing,
+	}
+	if o.LastIO >= 0 {
+		s := o.LastIO.Seconds()
+		d.Observation.LastIOSeconds = &s
+	}
+	for _, rule := range p.Rules(o) {
+		if rule.State == checker.RuleOff {
+			rule.Detail = ""
+		}
+		d.Rules = append(d.Rules, Rule{rule.Reason, rule.State, rule.Detail})
+	}
+	return d
+}
+
+// FromStatus is the document of a daemon: its last check, or for a yes the
+// last that was answered, under the verdict that it serves.
+func FromStatus(address, version string, p checker.Policy, s checker.Status) Document {
+	c := s.Check
+	if s.Verdict.Answer() == checker.Yes { // which a silence of less than --fall does not end
+		c.Observation, c.Err = s.Observation, nil
+	}
+	d := New(address, p, c)
+	d.Answer, d.Reason, d.Detail, d.Hint = s.Verdict.Answer(), s.Verdict.Reason, s.Verdict.Detail, s.Verdict.Hint
+	d.Daemon = &Daemon{Version: version, AgeSeconds: s.Age.Seconds(), Since: s.Since, LastCheck: s.Check.Verdict.Reason, Transitions: s.Transitions, History: []Transition{}}
+	for _, t := range s.History {
+		d.Daemon.History = append(d.Daemon.History, Transition{t.Time, t.From.Reason, t.To.Reason, t.To.Detail, t.Lasted.Seconds()})
+	}
+	return d
+}
+
+// Text is one line without its newline: the answer, the address, the role (-
+// if it is not known), the reason and the facts behind it.
+//
+//	no 127.0.0.1:6379 replica role: role:slave, not a master, follows 10.0.0.2:6379
+func (d Document) Text() string {
+	role := "-"
+	if d.Observation != nil {
+		role = string(d.Observation.Role)
+	}
+	return line(fmt.Sprintf("%s %s %s %s: %s", d.Answer, d.Address, role, d.Reason, d.Detail))
+}
+
+// JSON is the document as one line without its newline.
+func (d Document) JSON() string {
 	b, err := json.Marshal(d)
 	if err != nil { // no field can make it fail
 		panic(err)
 	}
 	return string(b)
+}
+
+// Explain is the text line, every fact, every rule in the order in which they
+// decide, and which one did.
+func (d Document) Explain() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, d.Text())
+	if d.Hint != "" {
+		fmt.Fprintf(&b, "hint: %s\n", line(d.Hint))
+	}
+	fmt.Fprintf(&b, "took %v\n", seconds(d.DurationSeconds).Round(10*time.Microsecond))
+	if d.Daemon != nil {
+		fmt.Fprintf(&b, "the daemon knows this since %v; its last check alone says %s\n", seconds(d.Daemon.AgeSeconds).Round(time.Millisecond), line(string(d.Daemon.LastCheck)))
+	}
+	if d.Observation == nil {
+		fmt.Fprintln(&b, "nothing is known of the node, so no rule was applied")
+		return b.String()
+	}
+	fmt.Fprintln(&b, "facts:")
+	for _, f := range facts(*d.Observation) {
+		fmt.Fprintf(&b, "  %-12s %s\n", f.name, line(f.value))
+	}
+	fmt.Fprintln(&b, "rules, of which the first broken one decides:")
+	for _, rule := range d.Rules {
+		fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("  %-12s %-7s %s", rule.Reason, rule.State, line(rule.Detail)), " "))
+	}
+	return b.String()
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+type fact struct{ name, value string }
+
+func facts(o Observation) []fact {
+	all := []fact{
+		{"role", fmt.Sprintf("%s (role:%s)", o.Role, o.WireRole)},
+		{"version", o.Version},
+		{"run id", o.RunID},
+		{"uptime", seconds(o.UptimeSeconds).String()},
+		{"loading", fmt.Sprint(o.Loading)},
+		{"cluster", fmt.Sprint(o.Cluster)},
+		{"offset", fmt.Sprintf("%d bytes", o.OffsetBytes)},
+	}
+	switch o.Role {
+	case checker.RoleMaster:
+		all = append(all, fact{"replicas", fmt.Sprintf("%d online", o.Replicas)}, fact{"failover", o.Failover})
+	case checker.RoleReplica, checker.RoleActiveReplica:
+		heard := "never"
+		if o.LastIOSeconds != nil {
+			heard = seconds(*o.LastIOSeconds).String() + " ago"
+		}
+		all = append(all, fact{"master", o.Master}, fact{"link up", fmt.Sprint(o.LinkUp)},
+			fact{"syncing", fmt.Sprint(o.Syncing)}, fact{"last heard", heard})
+	}
+	for i, f := range all {
+		if f.value == "" {
+			all[i].value = "not reported"
+		}
+	}
+	return all
 }
 
 // line replaces what could end a line, or act on a terminal.

@@ -15,10 +15,10 @@ import (
 
 var at = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func of(o checker.Observation, err error, p checker.Policy) report.Report {
-	return report.Report{Address: "10.0.0.1:6379", Policy: p, Check: checker.Check{
+func of(o checker.Observation, err error, p checker.Policy) report.Document {
+	return report.New("10.0.0.1:6379", p, checker.Check{
 		Time: at, Duration: 1500 * time.Microsecond, Observation: o, Err: err, Verdict: p.Judge(o, err),
-	}}
+	})
 }
 
 func failure(r checker.Reason) error {
@@ -42,7 +42,7 @@ func TestLines(t *testing.T) {
 	thresholds := report.Nagios{Replicas: report.Thresholds{Warning: &two, Critical: &one}, Lag: report.Thresholds{Critical: &lag}, Timeout: report.StateUnknown}
 	tests := []struct {
 		name         string
-		r            report.Report
+		r            report.Document
 		text, nagios string
 		state        report.State
 	}{
@@ -87,7 +87,7 @@ func TestEveryReason(t *testing.T) {
 		if reason.Answer() == checker.Unknown {
 			r = of(checker.Observation{}, failure(reason), checker.Policy{})
 		} else {
-			r.Check.Verdict = checker.Verdict{Reason: reason, Detail: "x"}
+			r.Reason, r.Answer, r.Detail = reason, reason.Answer(), "x"
 		}
 		if want := string(reason.Answer()) + " "; !strings.HasPrefix(r.Text(), want) || !strings.Contains(r.Text(), " "+string(reason)+": ") {
 			t.Errorf("%s: %s", reason, r.Text())

@@ -52,6 +52,8 @@ type options struct {
 	warning, critical []string
 	timeoutState      string
 	help, version     bool
+	cached            string
+	alive             bool
 }
 
 // run is main with everything that it touches as a parameter. It returns one
@@ -71,6 +73,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	fs.StringArrayVarP(&o.warning, "warning", "w", nil, "nagios: warn if the replicas of a master, or the seconds since a replica heard its master, are outside of `range`; with --role any write replicas=RANGE or lag=RANGE")
 	fs.StringArrayVarP(&o.critical, "critical", "c", nil, "nagios: the same, critical; `range`")
 	fs.StringVar(&o.timeoutState, "timeout-state", "critical", "nagios: `state` of a timeout: warning, critical or unknown")
+	fs.StringVar(&o.cached, "cached", "", "ask redis-is-masterd on its `socket` instead of Redis")
+	fs.Lookup("cached").NoOptDefVal = flags.DefaultSocket
+	fs.BoolVar(&o.alive, "alive", false, "with --cached: whether the daemon answers and its answer is fresh, whatever it is")
 	fs.BoolVarP(&o.version, "version", "V", false, "print the version")
 	fs.BoolVarP(&o.help, "help", "h", false, "print this text")
 
@@ -87,7 +92,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	case err != nil && !errors.Is(err, pflag.ErrHelp):
 		return fail(err)
 	case err != nil || o.help:
-		fmt.Fprintf(stdout, usage, fs.FlagUsagesWrapped(100))
+		fmt.Fprintf(stdout, usage, fs.FlagUsagesWrapped(140))
 		return exitUsage
 	case o.version:
 		fmt.Fprintln(stdout, "redis-is-master", flags.Version())
@@ -96,6 +101,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	nagios, err := o.check(fs, role)
 	if err != nil {
 		return fail(err)
+	}
+	if o.cached != "" {
+		d, err := cached(ctx, o.cached, node.Timeout(), o.alive, role)
+		if err != nil {
+			return fail(err)
+		}
+		return o.answer(name, d, nagios, stdout, stderr)
 	}
 	s, err := node.Settings()
 	if err != nil {
@@ -106,29 +118,33 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 			fmt.Fprintf(stderr, "%s: warning: %s\n", name, w)
 		}
 	}
-
 	defer s.Redis.Close()
-	r := report.Report{Address: s.Redis.Address, Policy: s.Policy, Check: checker.Run(ctx, s.Timeout, s.Redis.Probe, s.Policy)}
-	if e, ok := errors.AsType[flags.Error](r.Check.Err); ok { // a file that cannot be read
+	c := checker.Run(ctx, s.Timeout, s.Redis.Probe, s.Policy)
+	if e, ok := errors.AsType[flags.Error](c.Err); ok { // a file that cannot be read
 		return fail(e)
 	}
+	return o.answer(name, report.New(s.Redis.Address, s.Policy, c), nagios, stdout, stderr)
+}
+
+// answer prints d in the wanted format and returns its exit code.
+func (o *options) answer(name string, d report.Document, nagios report.Nagios, stdout, stderr io.Writer) int {
 	switch {
 	case o.quiet:
 	case o.explain:
-		fmt.Fprint(stdout, r.Explain())
+		fmt.Fprint(stdout, d.Explain())
 	case o.output == "json":
-		fmt.Fprintln(stdout, r.JSON())
+		fmt.Fprintln(stdout, d.JSON())
 	case o.output == "nagios":
-		line, state := r.Nagios(nagios)
+		line, state := d.Nagios(nagios)
 		fmt.Fprintln(stdout, line)
 		return int(state)
 	default:
-		fmt.Fprintln(stdout, r.Text())
-		if hint := r.Check.Verdict.Hint; hint != "" {
-			fmt.Fprintf(stderr, "%s: hint: %s\n", name, hint)
+		fmt.Fprintln(stdout, d.Text())
+		if d.Hint != "" {
+			fmt.Fprintf(stderr, "%s: hint: %s\n", name, d.Hint)
 		}
 	}
-	switch r.Check.Verdict.Answer() {
+	switch d.Answer {
 	case checker.Yes:
 		return exitYes
 	case checker.No:
@@ -146,6 +162,19 @@ func (o *options) check(fs *pflag.FlagSet, started checker.Role) (report.Nagios,
 	}
 	err := flags.Conflicts(fs, [][2]string{{"quiet", "output"}, {"quiet", "explain"}, {"explain", "output"}})
 	if err != nil {
+		return n, err
+	}
+	if fs.Changed("cached") {
+		if o.cached == "" {
+			return n, flags.Errorf("--cached= is empty: write --cached, or --cached=SOCKET")
+		}
+		for _, name := range flags.NodeFlags {
+			if name != "timeout" && fs.Changed(name) {
+				return n, flags.Errorf("--cached and --%s contradict each other: it is the daemon that asks Redis", name)
+			}
+		}
+	}
+	if err := flags.Needs(fs, [][2]string{{"alive", "cached"}}); err != nil {
 		return n, err
 	}
 	if !slices.Contains([]string{"text", "json", "nagios"}, o.output) {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -50,8 +51,13 @@ func readAll(ctx context.Context, r io.Reader) (string, error) {
 
 // once remembers the first success, for standard input can be read only once.
 func once(read func(context.Context) (string, error)) func(context.Context) (string, error) {
-	var password string
+	var (
+		mu       sync.Mutex
+		password string
+	)
 	return func(ctx context.Context) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		if password != "" {
 			return password, nil
 		}

@@ -69,6 +69,16 @@ func (n *Node) Add(fs *pflag.FlagSet, role checker.Role) {
 	fs.BoolVar(&n.allowCluster, "allow-cluster", false, "accept a Redis Cluster node")
 }
 
+// NodeFlags are the names that [Node.Add] defines.
+var NodeFlags = []string{"host", "port", "unix-socket", "url", "user", "password-file", "tls", "cacert", "cert", "key", "sni",
+	"timeout", "role", "allow-loading", "allow-cluster"}
+
+// DefaultSocket is where the daemon answers and the one-shot asks it.
+const DefaultSocket = "/run/redis-is-master/check.sock"
+
+// Timeout is the total of one check.
+func (n *Node) Timeout() time.Duration { return time.Duration(n.timeout) }
+
 // Settings are what the flags of a [Node] amount to.
 type Settings struct {
 	Redis    *checker.Redis

@@ -1,0 +1,148 @@
+// Package hello listens to what the Sentinels publish on a Redis node, by a
+// subscription of go-redis. Its connection is an event of its own: a Sentinel
+// that changes the role of a node closes it in the same transaction, long
+// before it announces anything.
+package hello
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"redis-is-master/checker"
+)
+
+// Channel is where the Sentinels say, every two seconds, whom they take for
+// the master.
+const Channel = "__sentinel__:hello"
+
+// Grant is what a user lacks who may not subscribe.
+const Grant = "ACL SETUSER NAME +subscribe &" + Channel
+
+// A Listener keeps one subscription to [Channel] of a node. Set the fields
+// before [Listener.Run].
+type Listener struct {
+	// Node is the one to listen to; only what tells how to reach it is used.
+	Node *checker.Redis
+	// Retry is how long after a failed dial the next one begins. A connection
+	// that was made and lost is made again at once.
+	Retry time.Duration
+	// Closed is called when a subscription that stood has ended: the node's
+	// role was changed, it was restarted, or it died.
+	Closed func()
+	// Message is called with every message; nil drops them.
+	Message func(payload string)
+	// Forbidden is called each time the node refuses the subscription to this
+	// user; it is tried again after [forbiddenRetry].
+	Forbidden func()
+}
+
+// forbiddenRetry is after how long a missing right is asked for again.
+const forbiddenRetry = 10 * time.Second
+
+// dialTimeout bounds the dial and the handshake.
+const dialTimeout = time.Second
+
+// Run listens until ctx is done.
+func (l *Listener) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		stood, err := l.listen(ctx)
+		wait := l.Retry
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case stood:
+			l.Closed()
+			continue
+		case redis.IsPermissionError(err):
+			l.Forbidden()
+			wait = forbiddenRetry
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+	return nil
+}
+
+// listen makes one subscription, and reports whether it stood before it ended.
+func (l *Listener) listen(ctx context.Context) (stood bool, err error) {
+	spent := false
+	client := redis.NewClient(&redis.Options{
+		// A connection is never replaced silently: its end is the event.
+		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if spent {
+				return nil, net.ErrClosed
+			}
+			spent = true
+			return l.dial(ctx)
+		},
+		CredentialsProviderContext: l.credentials,
+		Protocol:                   2,
+		DisableIdentity:            true,
+		MaintNotificationsConfig:   &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		MaxRetries:                 -1,
+		DialerRetries:              1,
+		DialTimeout:                dialTimeout,
+		ReadTimeout:                dialTimeout,
+		WriteTimeout:               dialTimeout,
+		PoolSize:                   1,
+		PipelinePoolSize:           -1,
+	})
+	defer client.Close()
+	subscription := client.Subscribe(ctx)
+	defer context.AfterFunc(ctx, func() { subscription.Close() })()
+	defer subscription.Close()
+	if err := subscription.Subscribe(ctx, Channel); err != nil {
+		return false, err
+	}
+	reply, err := subscription.ReceiveTimeout(ctx, dialTimeout)
+	if err != nil {
+		return false, err
+	}
+	if s, ok := reply.(*redis.Subscription); !ok || s.Kind != "subscribe" {
+		return false, errors.New("no subscription")
+	}
+	for {
+		reply, err := subscription.Receive(ctx)
+		if err != nil {
+			return true, err
+		}
+		if m, ok := reply.(*redis.Message); ok && m.Channel == Channel && l.Message != nil {
+			l.Message(m.Payload)
+		}
+	}
+}
+
+func (l *Listener) dial(ctx context.Context) (net.Conn, error) {
+	network := l.Node.Network
+	if network == "" {
+		network = "tcp"
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	if l.Node.TLS == nil {
+		return dialer.DialContext(ctx, network, l.Node.Address)
+	}
+	config, err := l.Node.TLS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, network, l.Node.Address)
+}
+
+// credentials are read at every dial, as the prober's are. go-redis takes a
+// server without a password for one that accepted it, which the prober does
+// not; here it does no harm.
+func (l *Listener) credentials(ctx context.Context) (user, password string, err error) {
+	if l.Node.Password == nil {
+		return "", "", nil
+	}
+	password, err = l.Node.Password(ctx)
+	return l.Node.Username, password, err
+}

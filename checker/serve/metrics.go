@@ -1,0 +1,156 @@
+package serve
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"redis-is-master/checker"
+)
+
+const prefix = "redis_is_master_"
+
+// A Metrics is a registry of its own with what a monitor knows.
+type Metrics struct {
+	registry *prometheus.Registry
+	checks   *prometheus.CounterVec
+	duration prometheus.Histogram
+}
+
+// NewMetrics describes one monitor. Give [Metrics.Checked] to it before its
+// Run.
+func NewMetrics(version string, m *checker.Monitor) *Metrics {
+	x := &Metrics{
+		registry: prometheus.NewRegistry(),
+		checks:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "checks_total", Help: "Checks by their own reason, not damped."}, []string{"reason"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "check_duration_seconds", Help: "Duration of a check.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}}),
+	}
+	for _, r := range checker.Reasons() {
+		x.checks.WithLabelValues(string(r))
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
+	build.Set(1)
+	x.registry.MustRegister(x.checks, x.duration, build, newStatusCollector(m),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return x
+}
+
+// Checked counts one check.
+func (x *Metrics) Checked(c checker.Check) {
+	x.checks.WithLabelValues(string(c.Verdict.Reason)).Inc()
+	x.duration.Observe(c.Duration.Seconds())
+}
+
+// Handler serves them.
+func (x *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(x.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 8})
+}
+
+// A statusCollector reads the status when it is asked.
+type statusCollector struct {
+	m    *checker.Monitor
+	desc map[string]*prometheus.Desc
+}
+
+func newStatusCollector(m *checker.Monitor) *statusCollector {
+	c := &statusCollector{m: m, desc: make(map[string]*prometheus.Desc)}
+	for _, d := range []struct {
+		name, help string
+		labels     []string
+	}{
+		{"state", "1 while the answer is yes, 0 else.", nil},
+		{"role", "1 for the role that the node said it has in the last check, if it answered.", []string{"role"}},
+		{"reason", "1 for the reason of the answer.", []string{"reason"}},
+		{"transitions_total", "Changes of the answer to this.", []string{"to"}},
+		{"last_transition_timestamp_seconds", "When the answer became what it is.", nil},
+		{"last_check_timestamp_seconds", "When the last check began; 0 if none is done.", nil},
+		{"connected_replicas", "Online replicas of the node.", nil},
+		{"replication_offset_bytes", "Bytes of the replication stream that the node has written or applied.", nil},
+		{"replica_lag_seconds", "Time since the node heard its master; no sample if it has none.", nil},
+		{"redis_uptime_seconds", "Age of the Redis process.", nil},
+	} {
+		c.desc[d.name] = prometheus.NewDesc(prefix+d.name, d.help, d.labels, nil)
+	}
+	return c
+}
+
+func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.desc {
+		ch <- d
+	}
+}
+
+func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
+	s, _ := c.m.Status()
+	gauge := func(name string, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(c.desc[name], prometheus.GaugeValue, v, labels...)
+	}
+	gauge("state", one(s.Verdict.Answer() == checker.Yes))
+	for _, r := range checker.Reasons() {
+		gauge("reason", one(s.Verdict.Reason == r), string(r))
+	}
+	answered := !s.Check.Time.IsZero() && s.Check.Err == nil
+	for _, r := range []checker.Role{checker.RoleMaster, checker.RoleReplica, checker.RoleActiveReplica, checker.RoleSentinel} {
+		gauge("role", one(answered && s.Observation.Role == r), string(r))
+	}
+	for _, a := range []checker.Answer{checker.Yes, checker.No, checker.Unknown} {
+		ch <- prometheus.MustNewConstMetric(c.desc["transitions_total"], prometheus.CounterValue, float64(s.Transitions[a]), string(a))
+	}
+	gauge("last_transition_timestamp_seconds", timestamp(s.Since))
+	gauge("last_check_timestamp_seconds", timestamp(s.Check.Time))
+	if !answered {
+		return
+	}
+	gauge("connected_replicas", float64(s.Observation.Replicas))
+	gauge("replication_offset_bytes", float64(s.Observation.Offset))
+	gauge("redis_uptime_seconds", s.Observation.Uptime.Seconds())
+	if s.Observation.LastIO >= 0 {
+		gauge("replica_lag_seconds", s.Observation.LastIO.Seconds())
+	}
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
+// A Textfile is a file for the textfile collector of the node exporter.
+type Textfile struct {
+	Path    string
+	Every   time.Duration
+	Metrics *Metrics
+	// Failed is called when the file cannot be written, and with nil when it
+	// can again.
+	Failed func(error)
+}
+
+// Run writes the file at every change and once every period, until ctx is
+// done; then once more, with what is known at the end.
+func (t *Textfile) Run(ctx context.Context, m *checker.Monitor) error {
+	var last error
+	m.Watch(ctx, t.Every, func(checker.Status) {
+		err := t.Write()
+		if (err == nil) != (last == nil) {
+			t.Failed(err)
+		}
+		last = err
+	})
+	return t.Write()
+}
+
+// Write replaces the file.
+func (t *Textfile) Write() error { return prometheus.WriteToTextfile(t.Path, t.Metrics.registry) }
