@@ -62,12 +62,12 @@ type Rule struct {
 
 // Daemon is what a daemon adds to its document.
 type Daemon struct {
-	Version     string         `json:"version"`
-	AgeSeconds  float64        `json:"age_seconds"` // of what the document says
-	Since       time.Time      `json:"since"`       // when the answer became what it is
-	LastCheck   checker.Reason `json:"last_check"`  // the reason of the last check alone, not damped
-	Transitions int            `json:"transitions"` // of the answer, since the start
-	History     []Transition   `json:"history"`     // of the reason, the newest first
+	Version     string                 `json:"version"`
+	AgeSeconds  float64                `json:"age_seconds"` // of what the document says
+	Since       time.Time              `json:"since"`       // when the answer became what it is
+	LastCheck   checker.Reason         `json:"last_check"`  // the reason of the last check alone, not damped
+	Transitions map[checker.Answer]int `json:"transitions"` // of the answer since the start, by what it became
+	History     []Transition           `json:"history"`     // of the reason, the newest first
 }
 
 // Transition is the JSON form of a [checker.Transition].
