@@ -52,6 +52,9 @@ func (r *Redis) fail(stage Stage, err error) *Error {
 		e.Reason, e.Hint = ReasonTLS, "see the server's log"
 	default:
 		e.Reason, e.Hint = ReasonUnreachable, "see --host, and the routes to it"
+		if e.Err == errManyHosts {
+			e.Hint = "give the address of the one node, or 127.0.0.1"
+		}
 	}
 	return e
 }
@@ -80,7 +83,7 @@ func (e *Error) dialing() {
 	case syscall.ECONNREFUSED, syscall.ENOENT:
 		e.Reason, e.Hint = ReasonRefused, "is redis-server running, and does it listen here? see bind, port and unixsocket in redis.conf"
 	case syscall.EACCES, syscall.EPERM:
-		e.Reason, e.Hint = ReasonPermission, "see unixsocketperm in redis.conf, and the groups of this user"
+		e.Reason, e.Hint = ReasonPermission, "see unixsocketperm in redis.conf, and the groups of this user; for a port, what the firewall, SELinux or the unit forbids"
 	}
 }
 
@@ -89,7 +92,7 @@ func (e *Error) handshaking() {
 	if _, ok := errors.AsType[tls.RecordHeaderError](e.Err); ok {
 		e.Err, e.Hint = errors.New("the server does not speak TLS"), "leave out --tls, or give its tls-port"
 	} else if closed(e.Err) {
-		e.Err, e.Hint = errHungUp, "leave out --tls, or give its tls-port"
+		e.Err, e.Hint = errHungUp, "leave out --tls, or give its tls-port; or it is restarting, or has reached maxclients"
 	} else if remoteAlert(e.Err) {
 		e.Hint = "the server refused: see --cert, --key and its log"
 	} else if _, ok := errors.AsType[x509.UnknownAuthorityError](e.Err); ok {

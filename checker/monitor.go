@@ -43,6 +43,7 @@ type Monitor struct {
 	mu       sync.Mutex
 	status   Status
 	started  time.Time
+	answered time.Time // when the last check began that the node answered
 	changed  chan struct{}
 	wake     chan struct{}
 	stopping bool
@@ -58,8 +59,9 @@ type Status struct {
 	// Observation is that of the last check which the node answered; what it
 	// says is older than Check if that one failed.
 	Observation Observation
-	// Age is how long ago the last check was done, or since when it is known
-	// what it says; since the start, if none is.
+	// Age is how old that is what the status says: a yes is as old as the
+	// question that it answered, all else as the end of the last check, or the
+	// start if none is done.
 	Age time.Duration
 	// Since is when the answer became what it is.
 	Since time.Time
@@ -100,7 +102,9 @@ type damper struct {
 	verdict      Verdict
 }
 
-func (d *damper) step(v Verdict, rise, fall int) {
+// step takes the verdict of one check. A silence that has lasted for longer
+// than a status is good for counts as one of fall checks.
+func (d *damper) step(v Verdict, rise, fall int, tooLong bool) {
 	switch {
 	case v.Answer() == Yes:
 		d.silent = 0
@@ -109,7 +113,7 @@ func (d *damper) step(v Verdict, rise, fall int) {
 		}
 	case v.Reason.silence():
 		d.good = 0
-		if d.silent++; d.silent >= fall {
+		if d.silent++; d.silent >= fall || tooLong && d.verdict.Answer() == Yes {
 			d.verdict = v
 		}
 	default:
@@ -195,15 +199,15 @@ func (m *Monitor) check() {
 		note, disabled = m.Disabled()
 	}
 	m.mu.Lock()
-	stale := time.Since(m.known()) > cmp.Or(m.MaxAge, DefaultMaxAge)
+	stale := time.Since(m.known()) > m.maxAge()
 	m.status.Check = c
 	if c.Err == nil {
-		m.status.Observation = c.Observation
+		m.status.Observation, m.answered = c.Observation, c.Time
 	}
 	for role, d := range m.dampers {
 		p := m.Policy
 		p.Role = role
-		d.step(p.Judge(c.Observation, c.Err), cmp.Or(m.Rise, DefaultRise), cmp.Or(m.Fall, DefaultFall))
+		d.step(p.Judge(c.Observation, c.Err), cmp.Or(m.Rise, DefaultRise), cmp.Or(m.Fall, DefaultFall), time.Since(m.answered) > m.maxAge())
 	}
 	if !m.publish(note, disabled) && stale {
 		m.notify() // it is young again, and says what it said before
@@ -264,9 +268,9 @@ func (m *Monitor) Status() (Status, <-chan struct{}) {
 	m.init()
 	s := m.status
 	s.Age = time.Since(m.known())
-	if maxAge := cmp.Or(m.MaxAge, DefaultMaxAge); s.Age > maxAge && !m.stopping {
-		stale := Verdict{Reason: ReasonStale, Detail: "the last check was done " + s.Age.Round(time.Millisecond).String() + " ago, and a status is good for " + maxAge.String(),
-			Hint: "the daemon hangs, or the machine has no time for it: see its log"}
+	if s.Age > m.maxAge() && !m.stopping {
+		stale := Verdict{Reason: ReasonStale, Detail: "what the last check found is " + s.Age.Round(time.Millisecond).String() + " old, and good for " + m.maxAge().String(),
+			Hint: "Redis or the daemon hangs, or the machine has no time for them: see their logs"}
 		s.Verdict = stale
 		s.roles = make(map[Role]Verdict)
 		for role := range m.status.roles {
@@ -276,18 +280,21 @@ func (m *Monitor) Status() (Status, <-chan struct{}) {
 	return s, m.changed
 }
 
-// known is since when that is known what the status says: an answer may be as
-// old as its question, and a failure is one when it is found.
+// known is since when that is known what the status says. A yes is as old as
+// the question that it answered, whatever checks have failed since; all else
+// is as old as the end of the last check.
 func (m *Monitor) known() time.Time {
 	c := m.status.Check
 	switch {
 	case c.Time.IsZero():
 		return m.started
-	case c.Err == nil:
-		return c.Time
+	case m.status.Verdict.Answer() == Yes:
+		return m.answered
 	}
 	return c.Time.Add(c.Duration)
 }
+
+func (m *Monitor) maxAge() time.Duration { return cmp.Or(m.MaxAge, DefaultMaxAge) }
 
 // Watch calls f with the status: at once, at every change of the reason, when
 // the status becomes stale, and at least once every period; until ctx is done.
@@ -298,7 +305,7 @@ func (m *Monitor) Watch(ctx context.Context, every time.Duration, f func(Status)
 		s, changed := m.Status()
 		f(s)
 		wait := every
-		if left := cmp.Or(m.MaxAge, DefaultMaxAge) - s.Age; left >= 0 {
+		if left := m.maxAge() - s.Age; left >= 0 {
 			wait = min(wait, left+time.Millisecond)
 		}
 		timer.Reset(wait)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Redis is one node and how to reach it. Set the fields before the first
@@ -30,8 +32,9 @@ type Redis struct {
 	TLS func(context.Context) (*tls.Config, error)
 
 	socket            *socket
-	conn              net.Conn  // the socket, or TLS over it
-	started, deadline time.Time // of the probe
+	file              unix.Stat_t // of the path, before it was dialled
+	conn              net.Conn    // the socket, or TLS over it
+	started, deadline time.Time   // of the probe
 }
 
 // Probe asks the node for facts, by the deadline of ctx or within
@@ -47,7 +50,7 @@ func (r *Redis) Probe(ctx context.Context) (Observation, error) {
 	if r.deadline, ok = ctx.Deadline(); !ok {
 		r.deadline = r.started.Add(DefaultTimeout)
 	}
-	if r.socket != nil && r.socket.quiet() {
+	if r.socket != nil && r.socket.quiet() && r.same() {
 		o, err := r.ask("")
 		if err == nil || !errors.Is(err, errHungUp) {
 			return o, err
@@ -84,13 +87,16 @@ func (r *Redis) dial(ctx context.Context) (password string, err error) {
 	if network == "" {
 		network = "tcp"
 	}
+	if network == "unix" {
+		unix.Stat(r.Address, &r.file) // the dial says it if there is none
+	}
 	s, err := dial(ctx, network, r.Address, r.deadline)
 	if err != nil {
 		return "", r.fail(StageDial, err)
 	}
 	r.socket, r.conn = s, s
 	if config != nil {
-		t := tls.Client(s, config)
+		t := tls.Client(&records{Conn: s}, config)
 		if err := t.Handshake(); err != nil {
 			return "", r.fail(StageTLS, err)
 		}
@@ -111,6 +117,16 @@ func (r *Redis) password(ctx context.Context) (string, error) {
 		err = errors.New("the password is empty")
 	}
 	return password, err
+}
+
+// same reports whether the path still leads to the socket that was dialled,
+// and not to that of a server which came after.
+func (r *Redis) same() bool {
+	if r.Network != "unix" {
+		return true
+	}
+	var now unix.Stat_t
+	return unix.Stat(r.Address, &now) == nil && now.Dev == r.file.Dev && now.Ino == r.file.Ino
 }
 
 // tlsConfig is nil without TLS.

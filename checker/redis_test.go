@@ -2,10 +2,15 @@ package checker_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -122,45 +127,153 @@ func TestRotatedPassword(t *testing.T) {
 	ask(checker.OK)
 }
 
-// TestLateReply is a server that answers a question when the next one comes:
-// as a master, when the node has become a replica.
-func TestLateReply(t *testing.T) {
-	const reply = "$28\r\n# Replication\r\nrole:master\r\n\r\n$26\r\n# Persistence\r\nloading:0\r\n\r\n$33\r\n# Server\r\nredis_mode:standalone\r\n\r\n"
-	l, err := net.Listen("unix", lab.TempDir(t)+"/s")
+const wholeReply = "$28\r\n# Replication\r\nrole:master\r\n\r\n$26\r\n# Persistence\r\nloading:0\r\n\r\n$33\r\n# Server\r\nredis_mode:standalone\r\n\r\n"
+
+// fake serves every connection by f, with its number from 1.
+func fake(t *testing.T, config *tls.Config, f func(n int, c net.Conn)) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	lab.Check(t, err)
-	defer l.Close()
-	var conns atomic.Int32
-	go func() {
-		for {
+	if config != nil {
+		l = tls.NewListener(l, config)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for n := 1; ; n++ {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			first := conns.Add(1) == 1
-			go func() {
+			conns.Go(func() {
 				defer c.Close()
-				buf := make([]byte, 4096)
-				c.Read(buf)
-				c.Write([]byte(reply))
-				if first {
-					c.Write([]byte(reply)) // unasked
-				}
-				c.Read(buf)
-			}()
+				f(n, c)
+			})
 		}
-	}()
-	r := &checker.Redis{Network: "unix", Address: l.Addr().String()}
+	})
+	t.Cleanup(func() { l.Close(); conns.Wait() })
+	return l.Addr().String()
+}
+
+// TestLateReply is a server that says more than it was asked, after the reply
+// or right behind it: a master's words, which must not answer the next
+// question to what is a replica by then.
+func TestLateReply(t *testing.T) {
+	dir := t.TempDir()
+	lab.Check(t, lab.WriteCerts(dir))
+	cert, err := tls.LoadX509KeyPair(dir+"/server.pem", dir+"/server.key")
+	lab.Check(t, err)
+	for name, config := range map[string]*tls.Config{"plain": nil, "TLS": {Certificates: []tls.Certificate{cert}}} {
+		for _, behind := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, right behind %t", name, behind), func(t *testing.T) {
+				first, surplus := make(chan struct{}), make(chan struct{})
+				address := fake(t, config, func(n int, c net.Conn) {
+					buf := make([]byte, 4096)
+					c.Read(buf)
+					if n > 1 {
+						io.WriteString(c, strings.Replace(wholeReply, "role:master", "role:slave\n", 1))
+						c.Read(buf)
+						return
+					}
+					io.WriteString(c, wholeReply)
+					if !behind {
+						<-first
+					}
+					io.WriteString(c, wholeReply)
+					close(surplus)
+					c.Read(buf)
+				})
+				r := &checker.Redis{Address: address}
+				if config != nil {
+					r.TLS = func(context.Context) (*tls.Config, error) { return &tls.Config{InsecureSkipVerify: true}, nil }
+				}
+				defer r.Close()
+				probe(t, r, lab.Patience)
+				close(first)
+				<-surplus
+				// What has been sent is in our receive buffer, for it is loopback.
+				if o, err := probe(t, r, lab.Patience); err == nil && o.Role == checker.RoleMaster {
+					t.Errorf("the surplus of the first connection was believed: %+v", o)
+				}
+			})
+		}
+	}
+}
+
+// TestHangUpInFlight: a server that hangs up instead of an answer is asked
+// once more, on a new connection, and then no more.
+func TestHangUpInFlight(t *testing.T) {
+	var conns atomic.Int32
+	address := fake(t, nil, func(n int, c net.Conn) {
+		conns.Add(1)
+		buf := make([]byte, 4096)
+		if c.Read(buf); n != 3 {
+			io.WriteString(c, wholeReply)
+			c.Read(buf)
+		}
+	})
+	r := &checker.Redis{Address: address}
 	defer r.Close()
-	// Whether the surplus is seen at once or only by the second probe, it
-	// must never answer one.
 	for i := range 2 {
-		if _, err := probe(t, r, lab.Patience); err != nil && reason(err) != checker.ReasonProtocol {
+		if _, err := probe(t, r, lab.Patience); err != nil {
 			t.Errorf("probe %d: %v", i, err)
 		}
 	}
 	if n := conns.Load(); n != 2 {
-		t.Errorf("%d connections, want the first to be given up", n)
+		t.Errorf("%d connections, want 2", n)
 	}
+	if _, err := probe(t, r, lab.Patience); reason(err) != checker.ReasonProtocol || conns.Load() != 3 {
+		t.Errorf("%v after %d connections", err, conns.Load())
+	}
+}
+
+// TestSocketOfAnother: the path of a unix socket leads to another server now,
+// while the first lives on.
+func TestSocketOfAnother(t *testing.T) {
+	first, second := lab.New(t, lab.Options{}), lab.New(t, lab.Options{TCP: true})
+	second.Must(t, "REPLICAOF", "127.0.0.1", strconv.Itoa(second.Port)) // a replica, of whatever
+	r := &checker.Redis{Network: "unix", Address: first.Socket}
+	defer r.Close()
+	if o, err := probe(t, r, lab.Patience); err != nil || o.Role != checker.RoleMaster {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	lab.Check(t, os.Rename(second.Socket, first.Socket))
+	if o, err := probe(t, r, lab.Patience); err != nil || o.Role != checker.RoleReplica {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// TestFailuresLeakNothing: whatever ends a probe, its descriptor is closed.
+func TestFailuresLeakNothing(t *testing.T) {
+	hangsUp := fake(t, nil, func(_ int, c net.Conn) { c.Read(make([]byte, 1)) })
+	dead, err := lab.FreePort()
+	lab.Check(t, err)
+	nodes := []*checker.Redis{
+		{Address: hangsUp},
+		{Address: hangsUp, TLS: func(context.Context) (*tls.Config, error) { return &tls.Config{InsecureSkipVerify: true}, nil }},
+		{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(dead))},
+		{Network: "unix", Address: "/nonexistent"},
+		{Network: "unix", Address: "/etc/passwd"},
+	}
+	before := 0
+	for i := range 50 {
+		for _, r := range nodes {
+			if _, err := probe(t, r, lab.Patience); err == nil {
+				t.Fatalf("%s answered", r.Address)
+			}
+		}
+		if i == 0 {
+			before = descriptors(t)
+		}
+	}
+	// Those of the fake's side close a moment later.
+	lab.Check(t, lab.Wait("all descriptors are closed", func() (bool, error) { return descriptors(t) <= before, nil }))
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	lab.Check(t, err)
+	return len(entries)
 }
 
 // TestManyReconnects leaves nothing behind.
@@ -168,22 +281,17 @@ func TestManyReconnects(t *testing.T) {
 	server := lab.New(t, lab.Options{Password: "x"})
 	r := &checker.Redis{Network: "unix", Address: server.Socket, Password: func(context.Context) (string, error) { return "x", nil }}
 	defer r.Close()
-	descriptors := func() int {
-		entries, err := os.ReadDir("/proc/self/fd")
-		lab.Check(t, err)
-		return len(entries)
-	}
 	before := 0
 	for i := range 500 {
 		if _, err := probe(t, r, lab.Patience); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			before = descriptors()
+			before = descriptors(t)
 		}
 		r.Close()
 	}
-	if after := descriptors(); after > before {
+	if after := descriptors(t); after > before {
 		t.Errorf("%d descriptors became %d", before, after)
 	}
 }

@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // maxReply bounds what one exchange reads; a real one is some 3 KiB.
 const maxReply = 1 << 20
+
+// room is what a read is offered: more than a TLS record holds, so that
+// nothing of one stays behind where it is not seen.
+const room = 16<<10 + 1
 
 // maxLine bounds a line outside of a bulk string.
 const maxLine = 4096
@@ -37,7 +42,7 @@ func exchange(c net.Conn, commands [][]string) ([]string, []error, error) {
 		return nil, nil, lastWords(c, err)
 	}
 	replies, errs := make([]string, len(commands)), make([]error, len(commands))
-	buf := make([]byte, 0, 4096)
+	buf := make([]byte, 0, room)
 	for i, done := 0, 0; ; {
 		for i < len(commands) {
 			text, n, err := decode(buf[done:])
@@ -59,10 +64,8 @@ func exchange(c net.Conn, commands [][]string) ([]string, []error, error) {
 		if len(buf) >= maxReply {
 			return nil, nil, errTooLarge
 		}
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := c.Read(buf[len(buf):min(cap(buf), maxReply)])
+		buf = slices.Grow(buf, room)
+		n, err := c.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if err != nil && n == 0 {
 			if i > 0 && refusal(errs[0]) {

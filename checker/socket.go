@@ -21,8 +21,11 @@ type socket struct {
 	deadline time.Time
 }
 
-// dial connects by the deadline. Of a name with several addresses each is
-// tried in turn, for its share of the time.
+var errManyHosts = errors.New("the name has several addresses, which may be several nodes")
+
+// dial connects by the deadline. Of a name with an IPv4 and an IPv6 address
+// both are tried in turn, each for its share of the time; a name with more is
+// none of one node.
 func dial(ctx context.Context, network, address string, deadline time.Time) (*socket, error) {
 	if network == "unix" {
 		return connect(unix.AF_UNIX, &unix.SockaddrUnix{Name: address}, deadline)
@@ -43,16 +46,39 @@ func dial(ctx context.Context, network, address string, deadline time.Time) (*so
 			return nil, err
 		}
 	}
-	err = &net.DNSError{Err: "no address", Name: host, IsNotFound: true}
+	if !oneHost(addrs) {
+		return nil, errManyHosts
+	}
+	var failed error
 	for i, a := range addrs {
 		share := time.Until(deadline) / time.Duration(len(addrs)-i)
-		var s *socket
-		if s, err = connectIP(a, int(port), time.Now().Add(share)); err == nil {
+		s, err := connectIP(a, int(port), time.Now().Add(share))
+		if err == nil {
 			s.deadline = deadline
 			return s, nil
 		}
+		if !timedOut(failed) { // which says less than a refusal, and acts later
+			failed = err
+		}
 	}
-	return nil, err
+	return nil, failed
+}
+
+// oneHost reports whether the addresses can be those of one node.
+func oneHost(addrs []netip.Addr) bool {
+	var v4, v6, other int
+	for _, a := range addrs {
+		switch a = a.Unmap(); {
+		case a.IsLoopback():
+			continue
+		case a.Is4():
+			v4++
+		default:
+			v6++
+		}
+		other++
+	}
+	return len(addrs) > 0 && (other == 0 || other == len(addrs) && v4 <= 1 && v6 <= 1)
 }
 
 func connectIP(a netip.Addr, port int, deadline time.Time) (*socket, error) {

@@ -117,7 +117,10 @@ type Nagios struct {
 // https://www.monitoring-plugins.org/doc/guidelines.html .
 func (d Document) Nagios(n Nagios) (string, State) {
 	state := StateCritical
-	if d.Reason == checker.ReasonTimeout && n.Timeout != StateOK {
+	switch {
+	case d.Answer == checker.Yes:
+		state = StateOK
+	case d.Reason == checker.ReasonTimeout && n.Timeout != StateOK:
 		state = n.Timeout
 	}
 	perf := "time=" + strconv.FormatFloat(d.DurationSeconds, 'f', 6, 64) + "s;;;0"

@@ -13,14 +13,14 @@ import (
 
 // cached asks the daemon behind socket for what it knows: a line as an HAProxy
 // agent gives it, and the document. Both must say yes for a yes.
-func cached(ctx context.Context, socket string, timeout time.Duration, alive bool, started checker.Role) (report.Document, error) {
+func cached(ctx context.Context, socket string, timeout time.Duration, alive bool, wanted checker.Role) (report.Document, error) {
 	var said []byte
 	c := checker.Run(ctx, timeout, func(ctx context.Context) (o checker.Observation, err error) {
 		said, err = checker.ReadSocket(ctx, socket)
 		return o, err
 	}, checker.Policy{})
 	if c.Err != nil {
-		d := report.New(socket, checker.Policy{Role: started}, c)
+		d := report.New(socket, checker.Policy{Role: wanted}, c)
 		d.Hint = "is redis-is-masterd running, and is this its --socket?"
 		return d, nil
 	}
@@ -30,10 +30,10 @@ func cached(ctx context.Context, socket string, timeout time.Duration, alive boo
 	up := string(line)+"\n" == report.Agent(checker.Verdict{Reason: checker.OK}, "")
 	if err != nil || d.Schema != report.Schema || d.Daemon == nil || d.Answer != d.Reason.Answer() || up != (d.Answer == checker.Yes) {
 		c.Verdict = checker.Verdict{Reason: checker.ReasonProtocol, Detail: "this is not what redis-is-masterd says", Hint: "is this the --socket of a redis-is-masterd of the same version?"}
-		return report.New(socket, checker.Policy{Role: started}, checker.Check{Time: c.Time, Duration: c.Duration, Err: &checker.Error{Reason: checker.ReasonProtocol, Stage: checker.StageReply}, Verdict: c.Verdict}), nil
+		return report.New(socket, checker.Policy{Role: wanted}, checker.Check{Time: c.Time, Duration: c.Duration, Err: &checker.Error{Reason: checker.ReasonProtocol, Stage: checker.StageReply}, Verdict: c.Verdict}), nil
 	}
-	if started == checker.RoleReplica && d.Want != checker.RoleReplica {
-		return d, flags.Errorf("the daemon there has --role %s, and redis-is-replica asks for a replica: start redis-is-master", d.Want)
+	if d.Want != wanted && !alive {
+		return d, flags.Errorf("the daemon's --role and --role %s contradict each other: its yes would be none to this question", wanted)
 	}
 	d.DurationSeconds = c.Duration.Seconds()
 	if alive && d.Reason != checker.ReasonStale {

@@ -14,8 +14,7 @@ import (
 	"redis-is-master/e2e/lab"
 )
 
-// TestContradictions are rejected before any I/O: where a test has an
-// address, a connection to it would be seen.
+// TestContradictions are rejected in one line that names both, or the one.
 func TestContradictions(t *testing.T) {
 	secret := func(k string) map[string]string { return map[string]string{k: password} }
 	tests := []struct {
@@ -42,6 +41,12 @@ func TestContradictions(t *testing.T) {
 		{"-u redis://h:99999", nil, []string{"--url has a port"}},
 		{"-u unix://relative", nil, []string{"three slashes"}},
 		{"-u redis://%zz", nil, []string{"--url is no URL"}},
+		{"-H redis://:" + password + "@h", nil, []string{"--host", "--url"}},
+		{"-s redis://:" + password + "@h", nil, []string{"--unix-socket", "--url"}},
+		{"--cached -H h", nil, []string{"--cached", "--host"}},
+		{"--cached --password-file f", nil, []string{"--cached", "--password-file"}},
+		{"--cached=", nil, []string{"--cached= is empty"}},
+		{"--alive", nil, []string{"--alive", "--cached"}},
 		{"--cacert f", nil, []string{"--cacert", "--tls"}},
 		{"--cert f --key f", nil, []string{"--cert", "--tls"}},
 		{"--sni n", nil, []string{"--sni", "--tls"}},
@@ -223,6 +228,7 @@ func TestImports(t *testing.T) {
 // TestBinary runs the built command: the exit codes, SIGTERM and a closed
 // standard output are the process's own.
 func TestBinary(t *testing.T) {
+	lab.Require(t, "ss")
 	r := lab.New(t, lab.Options{TCP: true})
 	bin := filepath.Join(t.TempDir(), "redis-is-master")
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {

@@ -453,7 +453,11 @@ func full(t *testing.T, o lab.Options) *lab.Redis {
 	r := lab.New(t, o)
 	r.Must(t, "CONFIG", "SET", "maxclients", "1")
 	var c net.Conn
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() {
+		if c != nil {
+			c.Close()
+		}
+	})
 	lab.Check(t, lab.Wait("the only client slot is ours", func() (bool, error) {
 		var err error
 		if c, err = net.Dial("unix", r.Socket); err != nil {

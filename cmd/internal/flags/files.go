@@ -27,43 +27,32 @@ func fromFile(what, path string) func(context.Context) (string, error) {
 	}
 }
 
-// readAll reads the password from a stream that may never end.
-func readAll(ctx context.Context, r io.Reader) (string, error) {
-	type result struct {
-		data []byte
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		data, err := io.ReadAll(io.LimitReader(r, maxFile))
-		done <- result{data, err}
-	}()
-	select {
-	case <-ctx.Done():
-		return "", ctx.Err()
-	case got := <-done:
-		if got.err != nil {
-			return "", Errorf("the password on standard input: %v", cause(got.err))
-		}
-		return onePassword("the password on standard input", string(got.data))
-	}
-}
-
-// once remembers the first success, for standard input can be read only once.
-func once(read func(context.Context) (string, error)) func(context.Context) (string, error) {
+// fromStream reads the password once, from a stream that may never end.
+func fromStream(r io.Reader) func(context.Context) (string, error) {
 	var (
-		mu       sync.Mutex
+		start    sync.Once
 		password string
+		err      error
 	)
+	done := make(chan struct{})
 	return func(ctx context.Context) (string, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if password != "" {
-			return password, nil
+		start.Do(func() {
+			go func() {
+				defer close(done)
+				data, rerr := io.ReadAll(io.LimitReader(r, maxFile))
+				if rerr != nil {
+					err = Errorf("the password on standard input: %v", cause(rerr))
+					return
+				}
+				password, err = onePassword("the password on standard input", string(data))
+			}()
+		})
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-done:
+			return password, err
 		}
-		p, err := read(ctx)
-		password = p
-		return p, err
 	}
 }
 

@@ -107,6 +107,12 @@ func (n *Node) Settings() (Settings, error) {
 	default:
 		return s, Errorf("--role is none of master, replica, any")
 	}
+	if strings.ContainsAny(n.host, "/@") {
+		return s, Errorf("--host is no name or address: for a URL there is --url")
+	}
+	if strings.Contains(n.socket, "://") {
+		return s, Errorf("--unix-socket is no path: for a URL there is --url")
+	}
 	useTLS := n.tls
 	switch {
 	case n.fs.Changed("unix-socket"):
@@ -298,7 +304,7 @@ func (n *Node) password() (func(context.Context) (string, error), error) {
 	case n.fs.Changed("password-file") && n.passwordFile == "":
 		return nil, Errorf("--password-file is empty")
 	case n.passwordFile == "-":
-		return once(func(ctx context.Context) (string, error) { return readAll(ctx, n.Stdin) }), nil
+		return fromStream(n.Stdin), nil
 	case n.passwordFile != "":
 		return fromFile("--password-file", n.passwordFile), nil
 	}

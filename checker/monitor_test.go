@@ -1,0 +1,304 @@
+package checker_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"redis-is-master/checker"
+)
+
+// outcomes of a check, by the letter that a script uses for them.
+var outcomes = map[byte]struct {
+	o   checker.Observation
+	err error
+}{
+	'm': {o: master()},
+	'r': {o: replica()},
+	't': {err: &checker.Error{Reason: checker.ReasonTimeout, Err: errors.New("no answer")}},
+	'b': {err: &checker.Error{Reason: checker.ReasonBusy, Err: errors.New("busy")}},
+	'x': {err: &checker.Error{Reason: checker.ReasonRefused, Err: errors.New("refused")}},
+	'a': {err: &checker.Error{Reason: checker.ReasonAuth, Err: errors.New("auth")}},
+	'p': {err: &checker.Error{Reason: checker.ReasonProtocol, Err: errors.New("protocol")}},
+	'l': {o: with(master(), func(o *checker.Observation) { o.Loading = true })},
+}
+
+// TestDamping: each letter of a script is a check, and the answer after it is
+// U for yes, else the first letter of the reason.
+func TestDamping(t *testing.T) {
+	tests := []struct {
+		name, script, want string
+		rise, fall         int
+	}{
+		{"yes at once", "m", "U", 1, 3},
+		{"no before the first yes", "r", "r", 1, 3},
+		{"the role acts at once", "mrm", "UrU", 1, 3},
+		{"refused acts at once", "mxm", "UrU", 1, 3},
+		{"loading acts at once", "mlm", "UlU", 1, 3},
+		{"a wrong password acts at once", "ma", "Ua", 1, 3},
+		{"garbage acts at once", "mp", "Up", 1, 3},
+		{"silence is counted", "mttt", "UUUt", 1, 3},
+		{"an answer ends the count", "mttmttt", "UUUUUUt", 1, 3},
+		{"silences of two kinds are counted together", "mtbt", "UUUt", 1, 3},
+		{"fall 1", "mtm", "UtU", 1, 1},
+		{"silence at the start is no yes", "tttm", "sstU", 1, 3},
+		{"silence does not hide the reason of a no", "rtrttt", "rrrrrt", 1, 3},
+		{"rise 3", "mmmrmm", "ssUrrr", 3, 3},
+		{"a silence breaks a rise", "mmtmmm", "sssssU", 3, 3},
+		{"a yes that stands needs no rise", "mmmtm", "ssUUU", 3, 3},
+	}
+	for _, tt := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			var step atomic.Int32
+			m := &checker.Monitor{Rise: tt.rise, Fall: tt.fall, Probe: func(context.Context) (checker.Observation, error) {
+				x := outcomes[tt.script[min(int(step.Add(1)), len(tt.script))-1]]
+				return x.o, x.err
+			}}
+			ctx, cancel := context.WithCancel(t.Context())
+			go m.Run(ctx)
+			// Half an interval after each check.
+			<-time.After(checker.DefaultInterval / 2)
+			got := ""
+			for range tt.script {
+				s, _ := m.Status()
+				if s.Verdict.Reason == checker.OK {
+					got += "U"
+				} else {
+					got += string(s.Verdict.Reason)[:1]
+				}
+				<-time.After(checker.DefaultInterval)
+			}
+			if got != tt.want {
+				t.Errorf("%s: %s gave %s, want %s", tt.name, tt.script, got, tt.want)
+			}
+			cancel()
+			synctest.Wait()
+		})
+	}
+}
+
+// TestStale: a poller that is stuck, or was never started, leaves no yes.
+func TestStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		first := true
+		m := &checker.Monitor{Probe: func(context.Context) (checker.Observation, error) {
+			if first {
+				first = false
+				return master(), nil
+			}
+			<-stuck // a probe that ignores its deadline
+			return master(), nil
+		}}
+		if s, _ := m.Status(); s.Verdict.Reason != checker.ReasonStarting || s.For(checker.RoleReplica).Reason != checker.ReasonStarting {
+			t.Errorf("before the first check: %+v", s.Verdict)
+		}
+		var checks []checker.Reason
+		m.Checked = func(c checker.Check) { checks = append(checks, c.Verdict.Reason) }
+		ctx, cancel := context.WithCancel(t.Context())
+		go m.Run(ctx)
+		var seen []checker.Reason
+		go m.Watch(ctx, time.Hour, func(s checker.Status) { seen = append(seen, s.Verdict.Reason) })
+		synctest.Wait()
+		if s, _ := m.Status(); s.Verdict.Answer() != checker.Yes || !s.Fresh() {
+			t.Errorf("after the first check: %+v", s.Verdict)
+		}
+		<-time.After(checker.DefaultMaxAge)
+		if s, _ := m.Status(); s.Verdict.Answer() != checker.Yes {
+			t.Errorf("at max-age: %+v", s.Verdict)
+		}
+		<-time.After(time.Nanosecond)
+		s, _ := m.Status()
+		if s.Verdict.Reason != checker.ReasonStale || s.Fresh() || s.For(checker.RoleMaster).Reason != checker.ReasonStale {
+			t.Errorf("above max-age: %+v", s.Verdict)
+		}
+		<-time.After(10 * time.Millisecond)
+		if got := seen[len(seen)-1]; got != checker.ReasonStale {
+			t.Errorf("Watch ended with %v: nobody was told that the status is stale", seen)
+		}
+		// A stuck probe's answer came too late to be believed; the next one is.
+		close(stuck)
+		synctest.Wait()
+		if len(checks) < 2 || checks[1] != checker.ReasonTimeout {
+			t.Errorf("the checks were %v, want the late answer to be a timeout", checks)
+		}
+		<-time.After(checker.DefaultInterval)
+		synctest.Wait()
+		if got := seen[len(seen)-1]; got != checker.OK {
+			t.Errorf("Watch ended with %v: nobody was told that the status is fresh again", seen)
+		}
+		cancel()
+		synctest.Wait()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		m := &checker.Monitor{}
+		m.Status()
+		<-time.After(2 * checker.DefaultMaxAge)
+		if s, _ := m.Status(); s.Verdict.Reason != checker.ReasonStale {
+			t.Errorf("never run: %+v", s.Verdict)
+		}
+	})
+}
+
+// TestAge: an answer is as old as its question.
+func TestAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &checker.Monitor{Interval: time.Minute, MaxAge: time.Hour, Probe: func(context.Context) (checker.Observation, error) {
+			<-time.After(400 * time.Millisecond)
+			return master(), nil
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		go m.Run(ctx)
+		<-time.After(500 * time.Millisecond)
+		if s, _ := m.Status(); s.Age != 500*time.Millisecond {
+			t.Errorf("age %v of an answer to a question 500ms ago", s.Age)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// TestSilenceEndsAYes: a yes does not outlive max-age by --fall.
+func TestSilenceEndsAYes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := true
+		m := &checker.Monitor{Fall: 1000, Rise: 2, Probe: func(ctx context.Context) (checker.Observation, error) {
+			if first {
+				return master(), nil
+			}
+			return outcomes['t'].o, outcomes['t'].err
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		go m.Run(ctx)
+		<-time.After(checker.DefaultInterval + checker.DefaultInterval/2)
+		first = false
+		<-time.After(checker.DefaultMaxAge - checker.DefaultInterval/2)
+		if s, _ := m.Status(); s.Verdict.Answer() != checker.Yes {
+			t.Errorf("at max-age: %+v", s.Verdict)
+		}
+		<-time.After(time.Millisecond)
+		if s, _ := m.Status(); s.Verdict.Answer() == checker.Yes {
+			t.Errorf("a yes of an answer %v ago", s.Age)
+		}
+		<-time.After(checker.DefaultInterval)
+		if s, _ := m.Status(); s.Verdict.Reason != checker.ReasonTimeout {
+			t.Errorf("after that: %+v", s.Verdict)
+		}
+		first = true
+		<-time.After(checker.DefaultInterval)
+		if s, _ := m.Status(); s.Verdict.Answer() == checker.Yes {
+			t.Error("one good check was enough for a rise of 2")
+		}
+		<-time.After(checker.DefaultInterval)
+		if s, _ := m.Status(); s.Verdict.Answer() != checker.Yes {
+			t.Errorf("after two good checks: %+v", s.Verdict)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// TestOverrides: what the operator says is above what the checks find.
+func TestOverrides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var note atomic.Pointer[string]
+		m := &checker.Monitor{
+			Probe: func(context.Context) (checker.Observation, error) { return master(), nil },
+			Disabled: func() (string, bool) {
+				if n := note.Load(); n != nil {
+					return *n, true
+				}
+				return "", false
+			},
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go m.Run(ctx)
+		synctest.Wait()
+		ask := func(want checker.Reason) {
+			t.Helper()
+			m.Wake()
+			synctest.Wait()
+			s, _ := m.Status()
+			if s.Verdict.Reason != want || s.For(checker.RoleMaster).Reason != want || s.For(checker.RoleAny).Reason != want {
+				t.Errorf("%+v, want %s", s.Verdict, want)
+			}
+		}
+		ask(checker.OK)
+		why := "the disk is being changed"
+		note.Store(&why)
+		ask(checker.ReasonDisabled)
+		if s, _ := m.Status(); s.Verdict.Detail != why || s.Verdict.Answer() != checker.No {
+			t.Errorf("%+v", s.Verdict)
+		}
+		note.Store(nil)
+		ask(checker.OK)
+		m.Stop()
+		ask(checker.ReasonStopping)
+		s, _ := m.Status()
+		if len(s.History) != 4 || s.History[0].To.Reason != checker.ReasonStopping || s.Transitions[checker.Yes] != 2 || s.Transitions[checker.No] != 2 {
+			t.Errorf("history %+v, transitions %v", s.History, s.Transitions)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// TestNoLostWakeup: whoever waits for the channel that came with a status sees
+// every later change.
+func TestNoLostWakeup(t *testing.T) {
+	var n atomic.Int32
+	m := &checker.Monitor{Interval: time.Hour, MaxAge: 2 * time.Hour, Probe: func(context.Context) (checker.Observation, error) {
+		if n.Add(1)%2 == 1 {
+			return master(), nil
+		}
+		return replica(), nil
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	s, changed := m.Status()
+	for range 1000 {
+		m.Wake()
+		select {
+		case <-changed:
+		case <-time.After(10 * time.Second):
+			t.Fatal("a change woke nobody")
+		}
+		before := s.Verdict.Reason
+		if s, changed = m.Status(); s.Verdict.Reason == before {
+			t.Fatalf("still %s after a change", before)
+		}
+	}
+	if len(s.History) > 32 {
+		t.Errorf("the history has %d entries", len(s.History))
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestForOtherRole: the same guards hold for a role that is not the policy's.
+func TestForOtherRole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &checker.Monitor{Policy: checker.Policy{Role: checker.RoleReplica}, Probe: func(context.Context) (checker.Observation, error) {
+			return with(master(), func(o *checker.Observation) { o.Loading = true }), nil
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		go m.Run(ctx)
+		synctest.Wait()
+		s, _ := m.Status()
+		if s.Verdict.Reason != checker.ReasonRole || s.For(checker.RoleMaster).Reason != checker.ReasonLoading || s.For("king").Answer() == checker.Yes {
+			t.Errorf("%+v, for a master %+v", s.Verdict, s.For(checker.RoleMaster))
+		}
+		if !strings.Contains(s.Verdict.Detail, "not a replica") {
+			t.Errorf("%+v", s.Verdict)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
