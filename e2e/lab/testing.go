@@ -68,3 +68,15 @@ func Check(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// NewCluster starts a cluster for one test.
+func NewCluster(t testing.TB, nodes int, o Options) *Cluster {
+	t.Helper()
+	Require(t, "redis-server", "redis-cli")
+	c, err := StartCluster(nodes, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}

@@ -1,0 +1,684 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"redis-is-master/checker"
+	"redis-is-master/checker/report"
+	"redis-is-master/e2e/lab"
+)
+
+const password = "s3cret-of-the-test"
+
+// bin holds both commands, built once.
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "bin-")
+	if err == nil {
+		bin = dir
+		var out []byte
+		if out, err = exec.Command("go", "build", "-o", dir, ".", "../redis-is-master").CombinedOutput(); err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func start(t *testing.T, r *lab.Redis, args ...string) *lab.Daemon {
+	t.Helper()
+	d, err := lab.StartDaemon(filepath.Join(bin, "redis-is-masterd"), r, args...)
+	lab.Check(t, err)
+	t.Cleanup(func() {
+		d.Close()
+		if log := d.Log(); strings.Contains(log, password) {
+			t.Errorf("the log holds the password:\n%s", log)
+		} else if t.Failed() {
+			t.Log(log)
+		}
+	})
+	return d
+}
+
+// oneshot runs redis-is-master and returns its exit code and output.
+func oneshot(t *testing.T, args ...string) (code int, out string) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(bin, "redis-is-master"), args...)
+	cmd.Env = []string{}
+	b, _ := cmd.CombinedOutput()
+	return cmd.ProcessState.ExitCode(), string(b)
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	port, err := lab.FreePort()
+	lab.Check(t, err)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+}
+
+func get(t *testing.T, url string) (code int, body string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	lab.Check(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	lab.Check(t, err)
+	return resp.StatusCode, string(b)
+}
+
+// TestEveryOutput: the same answer with the same reason, everywhere.
+func TestEveryOutput(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{TCP: true, Password: password})
+	httpAddr, agentAddr := freeAddr(t), freeAddr(t)
+	prom := filepath.Join(t.TempDir(), "redis.prom")
+	d := start(t, r, "--http", httpAddr, "--agent", agentAddr, "--textfile", prom)
+	agree := func(reason checker.Reason, exit int, track, agent, state string, status int) {
+		t.Helper()
+		lab.Check(t, d.Says(reason))
+		lab.Check(t, d.Tracks(track))
+		if code, out := oneshot(t, "--cached="+d.Socket); code != exit || !strings.Contains(out, " "+string(reason)+": ") {
+			t.Errorf("--cached: exit code %d: %s", code, out)
+		}
+		if code, out := oneshot(t, "--cached="+d.Socket, "-o", "json"); code != exit || !strings.Contains(out, `"reason":"`+string(reason)+`"`) {
+			t.Errorf("--cached -o json: exit code %d: %s", code, out)
+		}
+		if code, out := oneshot(t, "--cached="+d.Socket, "-o", "nagios"); code != min(exit, 1)*2 || !strings.Contains(out, " "+string(reason)+": ") {
+			t.Errorf("--cached -o nagios: exit code %d: %s", code, out)
+		}
+		if code, out := oneshot(t, "--cached="+d.Socket, "--explain"); code != exit || !strings.Contains(out, "the daemon knows this since") {
+			t.Errorf("--cached --explain: exit code %d: %s", code, out)
+		}
+		if code, out := oneshot(t, "--cached="+d.Socket, "--alive"); code != 0 {
+			t.Errorf("--alive: exit code %d: %s", code, out)
+		}
+		c, err := net.Dial("tcp", agentAddr)
+		lab.Check(t, err)
+		line, err := io.ReadAll(c)
+		c.Close()
+		if !strings.HasPrefix(string(line), agent) || strings.Count(string(line), "\n") != 1 {
+			t.Errorf("agent: %q, %v", line, err)
+		}
+		if code, body := get(t, "http://"+httpAddr+"/master"); code != status || !strings.HasPrefix(body, string(reason)+": ") {
+			t.Errorf("/master: %d %s", code, body)
+		}
+		var doc report.Document
+		_, body := get(t, "http://"+httpAddr+"/status")
+		if err := json.Unmarshal([]byte(body), &doc); err != nil || doc.Reason != reason || doc.Daemon == nil || doc.Daemon.AgeSeconds > 1 {
+			t.Errorf("/status: %v %s", err, body)
+		}
+		if _, body := get(t, "http://"+httpAddr+"/metrics"); !strings.Contains(body, "\nredis_is_master_state "+state+"\n") || !strings.Contains(body, `redis_is_master_reason{reason="`+string(reason)+`"} 1`) {
+			t.Errorf("/metrics: %s", body)
+		}
+		lab.Check(t, lab.Wait("the textfile says the same", func() (bool, error) {
+			b, err := os.ReadFile(prom)
+			return strings.Contains(string(b), "\nredis_is_master_state "+state+"\n") && strings.Contains(string(b), `redis_is_master_reason{reason="`+string(reason)+`"} 1`), err
+		}))
+	}
+	agree(checker.OK, 0, "1", "up ready 100%\n", "1", 200)
+	r.Must(t, "REPLICAOF", "127.0.0.1", strconv.Itoa(r.Port))
+	agree(checker.ReasonRole, 1, "0", "down # role role:slave", "0", 503)
+	if code, _ := get(t, "http://"+httpAddr+"/replica"); code != 503 {
+		t.Errorf("/replica of one whose link is down: %d", code)
+	}
+	r.Must(t, "REPLICAOF", "NO", "ONE")
+	agree(checker.OK, 0, "1", "up ready 100%\n", "1", 200)
+	r.Kill()
+	agree(checker.ReasonRefused, 2, "0", "down # refused ", "0", 503)
+	lab.Check(t, d.Signal(syscall.SIGTERM))
+	if code := d.Wait(); code != 0 || d.Track() != "0" {
+		t.Errorf("SIGTERM: exit code %d, track file %s", code, d.Track())
+	}
+	if _, err := os.Stat(d.Socket); err == nil {
+		t.Error("the socket is still there")
+	}
+}
+
+// TestSentinelFailover: a promotion and a demotion by real Sentinels, a dead
+// master, and one that comes back.
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	c := lab.NewCluster(t, 3, lab.Options{Password: password})
+	daemons := map[*lab.Redis]*lab.Daemon{}
+	for _, r := range c.Nodes {
+		daemons[r] = start(t, r)
+	}
+	old := c.Nodes[0]
+	lab.Check(t, daemons[old].Says(checker.OK))
+	lab.Check(t, daemons[c.Nodes[1]].Says(checker.ReasonRole))
+	old.Kill()
+	lab.Check(t, daemons[old].Says(checker.ReasonRefused))
+	lab.Check(t, daemons[old].Tracks("0"))
+	var promoted *lab.Redis
+	lab.Check(t, lab.Wait("a node is promoted", func() (bool, error) {
+		for _, r := range c.Nodes[1:] {
+			if daemons[r].Track() == "1" {
+				promoted = r
+			}
+		}
+		return promoted != nil, nil
+	}))
+	lab.Check(t, daemons[promoted].Says(checker.OK))
+	// The event, not a poll, was what woke the daemon: the hello subscription
+	// ended in the transaction that promoted the node.
+	elected, err := c.Master()
+	lab.Check(t, err)
+	if elected != promoted {
+		t.Errorf("the Sentinels name %s, the daemon %s", elected.Addr(), promoted.Addr())
+	}
+	for r, d := range daemons {
+		if r != promoted && d.Track() != "0" {
+			t.Errorf("%s holds a 1, too", r.Addr())
+		}
+	}
+}
+
+// TestKillAndRestart, TestStop: what happens to Redis itself.
+func TestKillAndRestart(t *testing.T) {
+	t.Parallel()
+	dir := lab.TempDir(t)
+	r := lab.New(t, lab.Options{Dir: dir})
+	d := start(t, r)
+	lab.Check(t, d.Tracks("1"))
+	r.Kill()
+	lab.Check(t, d.Tracks("0"))
+	lab.Check(t, d.Says(checker.ReasonRefused))
+	lab.New(t, lab.Options{Dir: dir})
+	lab.Check(t, d.Tracks("1"))
+}
+
+func TestStop(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{TCP: true})
+	d := start(t, r)
+	lab.Check(t, d.Tracks("1"))
+	lab.Check(t, r.Signal(syscall.SIGSTOP))
+	lab.Check(t, d.Tracks("0"))
+	lab.Check(t, d.Says(checker.ReasonTimeout))
+	lab.Check(t, r.Signal(syscall.SIGCONT))
+	lab.Check(t, d.Tracks("1"))
+}
+
+// TestBackAfterRefusals: a client library's pool that dials once a second
+// after many failures would be blind here.
+func TestBackAfterRefusals(t *testing.T) {
+	t.Parallel()
+	dir := lab.TempDir(t)
+	r := lab.New(t, lab.Options{Dir: dir})
+	d := start(t, r)
+	r.Kill()
+	begun := time.Now()
+	lab.Check(t, d.Until("fifty checks were refused", func(doc report.Document) bool {
+		return doc.Reason == checker.ReasonRefused && time.Since(begun) > 5*time.Second
+	}))
+	lab.New(t, lab.Options{Dir: dir})
+	back := time.Now()
+	lab.Check(t, d.Says(checker.OK))
+	if blind := time.Since(back); blind > checker.DefaultInterval+400*time.Millisecond {
+		t.Errorf("Redis is back for %v before the daemon says so", blind)
+	}
+}
+
+// TestSubscription: the end of the hello subscription is what wakes the
+// daemon; a poll a minute would not.
+func TestSubscription(t *testing.T) {
+	certs := lab.TempDir(t)
+	lab.Check(t, lab.WriteCerts(certs))
+	tests := map[string]struct {
+		o    lab.Options
+		args []string
+	}{
+		"unix socket": {lab.Options{Password: password}, nil},
+		"tcp":         {lab.Options{TCP: true}, nil},
+		"tls":         {lab.Options{TLS: true, Dir: certs}, []string{"--tls", "--cacert", certs + "/ca.pem", "--cert", certs + "/client.pem", "--key", certs + "/client.key"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := lab.New(t, tt.o)
+			d := start(t, r, append(tt.args, "--interval", "1m", "--max-age", "3m")...)
+			lab.Check(t, r.Until("cmd=subscribe", "CLIENT", "LIST"))
+			lab.Check(t, d.Tracks("1"))
+			for range 3 { // what a Sentinel sends, but for CONFIG REWRITE
+				r.Must(t, "REPLICAOF", "127.0.0.1", "1")
+				r.Must(t, "CLIENT", "KILL", "TYPE", "pubsub")
+				lab.Check(t, d.Tracks("0"))
+				lab.Check(t, r.Until("cmd=subscribe", "CLIENT", "LIST"))
+				r.Must(t, "REPLICAOF", "NO", "ONE")
+				r.Must(t, "CLIENT", "KILL", "TYPE", "pubsub")
+				lab.Check(t, d.Tracks("1"))
+				lab.Check(t, r.Until("cmd=subscribe", "CLIENT", "LIST"))
+			}
+			r.Kill()
+			lab.Check(t, d.Tracks("0"))
+		})
+	}
+}
+
+func TestNoRightToSubscribe(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{Password: password})
+	r.Must(t, "ACL", "SETUSER", "vipcheck", "on", ">"+password, "resetkeys", "resetchannels", "-@all", "+info")
+	d := start(t, r, "--user", "vipcheck")
+	lab.Check(t, d.Tracks("1"))
+	lab.Check(t, lab.Wait("the log names the right", func() (bool, error) {
+		return strings.Contains(d.Log(), "+subscribe &__sentinel__:hello"), nil
+	}))
+	r.Must(t, "REPLICAOF", "127.0.0.1", "1")
+	lab.Check(t, d.Tracks("0"))
+	if n := strings.Count(d.Log(), "+subscribe"); n != 1 {
+		t.Errorf("it is logged %d times", n)
+	}
+}
+
+// TestPasswordRotation needs no restart and no signal: the file is read at
+// every dial.
+func TestPasswordRotation(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{TCP: true, Password: "old"})
+	file := filepath.Join(t.TempDir(), "password")
+	lab.Check(t, os.WriteFile(file, []byte("old\n"), 0o600))
+	d := start(t, r, "--password-file", file)
+	lab.Check(t, d.Tracks("1"))
+	r.Must(t, "CONFIG", "SET", "requirepass", "new")
+	r.Password = "new"
+	r.Must(t, "CLIENT", "KILL", "TYPE", "normal")
+	lab.Check(t, d.Says(checker.ReasonAuth))
+	lab.Check(t, os.WriteFile(file, []byte("new\n"), 0o600))
+	lab.Check(t, d.Says(checker.OK))
+	// A file that is gone is no yes either, once it is needed.
+	lab.Check(t, os.Remove(file))
+	r.Must(t, "CLIENT", "KILL", "TYPE", "normal")
+	lab.Check(t, d.Says(checker.ReasonAuth))
+	lab.Check(t, d.Tracks("0"))
+}
+
+// TestMaxClientsWhileConnected: an open connection still answers, so nothing
+// changes; without it the daemon is blind, which is counted.
+func TestMaxClientsWhileConnected(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{TCP: true})
+	d := start(t, r, "--hello", "off")
+	lab.Check(t, d.Tracks("1"))
+	admin, err := net.Dial("unix", r.Socket)
+	lab.Check(t, err)
+	defer admin.Close()
+	fmt.Fprint(admin, "CONFIG SET maxclients 2\r\n")
+	fmt.Fprint(admin, "PING\r\n")
+	reply := make([]byte, 64)
+	_, err = io.ReadAtLeast(admin, reply, len("+OK\r\n+PONG\r\n"))
+	lab.Check(t, err)
+	before, err := d.Document()
+	lab.Check(t, err)
+	lab.Check(t, d.Until("five more checks", func(doc report.Document) bool {
+		if doc.Reason != checker.OK {
+			t.Errorf("%s at maxclients", doc.Reason)
+		}
+		return doc.Time.Sub(before.Time) > 5*checker.DefaultInterval
+	}))
+	fmt.Fprint(admin, "CONFIG SET maxclients 1\r\nCLIENT KILL TYPE normal SKIPME yes\r\n")
+	lab.Check(t, d.Says(checker.ReasonMaxClients))
+	lab.Check(t, d.Tracks("0"))
+	fmt.Fprint(admin, "CONFIG SET maxclients 100\r\n")
+	lab.Check(t, d.Tracks("1"))
+}
+
+// TestCertificateRenewal: a new CA is used after SIGHUP, on a connection that
+// would have lived on.
+func TestCertificateRenewal(t *testing.T) {
+	t.Parallel()
+	dir := lab.TempDir(t)
+	lab.Check(t, lab.WriteCerts(dir))
+	r := lab.New(t, lab.Options{TLS: true, Dir: dir})
+	d := start(t, r, "--tls", "--cacert", dir+"/ca.pem", "--cert", dir+"/client.pem", "--key", dir+"/client.key")
+	lab.Check(t, d.Tracks("1"))
+	lab.Check(t, lab.WriteCerts(dir)) // the server still has the old ones
+	lab.Check(t, d.Signal(syscall.SIGHUP))
+	lab.Check(t, d.Says(checker.ReasonTLS))
+	r.Must(t, "CONFIG", "SET", "tls-cert-file", dir+"/server.pem", "tls-key-file", dir+"/server.key", "tls-ca-cert-file", dir+"/ca.pem")
+	lab.Check(t, d.Tracks("1"))
+	lab.Check(t, lab.WriteCerts(dir))
+	r.Must(t, "CONFIG", "SET", "tls-cert-file", dir+"/server.pem", "tls-key-file", dir+"/server.key", "tls-ca-cert-file", dir+"/ca.pem")
+	lab.Check(t, d.Signal(syscall.SIGHUP))
+	lab.Check(t, lab.Wait("the reload is logged twice", func() (bool, error) { return strings.Count(d.Log(), "reloading") == 2, nil }))
+	lab.Check(t, d.Says(checker.OK))
+}
+
+func TestDisableFile(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{})
+	file := filepath.Join(t.TempDir(), "disabled")
+	d := start(t, r, "--disable-file", file)
+	lab.Check(t, d.Tracks("1"))
+	lab.Check(t, os.WriteFile(file, []byte("new disk, ask Ada\nsecond line\n"), 0o600))
+	lab.Check(t, d.Tracks("0"))
+	if code, out := oneshot(t, "--cached="+d.Socket); code != 1 || !strings.Contains(out, " disabled: new disk, ask Ada\n") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if code, out := oneshot(t, "--cached="+d.Socket, "--alive"); code != 0 {
+		t.Errorf("--alive: exit code %d: %s", code, out)
+	}
+	lab.Check(t, os.Remove(file))
+	lab.Check(t, d.Tracks("1"))
+}
+
+// TestTwoDaemons: the second neither takes the socket nor spoils the files of
+// the first.
+func TestTwoDaemons(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{})
+	d := start(t, r)
+	lab.Check(t, d.Tracks("1"))
+	second := exec.Command(filepath.Join(bin, "redis-is-masterd"), "-s", r.Socket, "--socket", d.Socket, "--track-file", d.TrackFile)
+	out, _ := second.CombinedOutput()
+	if code := second.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(string(out), "another daemon answers there") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if d.Track() != "1" {
+		t.Error("the second daemon wrote the first's track file")
+	}
+	lab.Check(t, d.Says(checker.OK))
+}
+
+// TestDeadDaemon: kill -9 leaves a socket that refuses and a track file with
+// its last value; the next daemon mends both.
+func TestDeadDaemon(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{})
+	d := start(t, r)
+	lab.Check(t, d.Tracks("1"))
+	d.Kill()
+	for _, args := range [][]string{{}, {"--alive"}} {
+		if code, out := oneshot(t, append(args, "--cached="+d.Socket)...); code != 2 || !strings.Contains(out, "refused: dial: connection refused") || !strings.Contains(out, "is redis-is-masterd running") {
+			t.Errorf("%v: exit code %d: %s", args, code, out)
+		}
+	}
+	r.Must(t, "REPLICAOF", "127.0.0.1", "1")
+	lab.Check(t, d.Start(filepath.Join(bin, "redis-is-masterd"), r))
+	lab.Check(t, d.Tracks("0"))
+	lab.Check(t, d.Says(checker.ReasonRole))
+}
+
+// TestStoppedDaemon: a daemon that is there and does nothing.
+func TestStoppedDaemon(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{})
+	d := start(t, r)
+	lab.Check(t, d.Says(checker.OK))
+	lab.Check(t, d.Signal(syscall.SIGSTOP))
+	for _, args := range [][]string{{}, {"--alive"}} {
+		begun := time.Now()
+		code, out := oneshot(t, append(args, "-t", "300ms", "--cached="+d.Socket)...)
+		if took := time.Since(begun); code != 2 || !strings.Contains(out, " timeout: ") || took > 5*time.Second {
+			t.Errorf("%v: exit code %d after %v: %s", args, code, took, out)
+		}
+	}
+	// When it wakes, what it knew is stale, and must not be its first word.
+	stopped := time.Now()
+	lab.Check(t, lab.Wait("it was stopped for longer than max-age", func() (bool, error) { return time.Since(stopped) > checker.DefaultMaxAge, nil }))
+	r.Must(t, "REPLICAOF", "127.0.0.1", "1")
+	lab.Check(t, d.Signal(syscall.SIGCONT))
+	lab.Check(t, d.Until("it is awake", func(doc report.Document) bool {
+		if doc.Answer == checker.Yes {
+			t.Errorf("awake, it said %s", doc.JSON())
+		}
+		return doc.Reason == checker.ReasonRole
+	}))
+	lab.Check(t, d.Tracks("0"))
+}
+
+// TestCachedRole: a daemon's yes answers its own question alone.
+func TestCachedRole(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{})
+	d := start(t, r, "--role", "any")
+	for want, args := range map[int][]string{0: {"--role", "any"}, 3: {}} {
+		if code, out := oneshot(t, append(args, "--cached="+d.Socket)...); code != want {
+			t.Errorf("%v: exit code %d, want %d: %s", args, code, want, out)
+		}
+	}
+	// Something that is no daemon of ours.
+	for name, says := range map[string]string{"nothing": "", "an agent's line alone": "up ready 100%\n", "garbage": "up ready 100%\n{", "a no and a yes": "down # role x\n" + `{"schema":1,"answer":"yes","reason":"ok","want":"master","daemon":{}}`,
+		"a yes for no reason": "up ready 100%\n" + `{"schema":1,"answer":"yes","reason":"role","want":"master","daemon":{}}`, "another schema": "up ready 100%\n" + `{"schema":2,"answer":"yes","reason":"ok","want":"master","daemon":{}}`} {
+		path := filepath.Join(lab.TempDir(t), "s")
+		l, err := net.Listen("unix", path)
+		lab.Check(t, err)
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				io.WriteString(c, says)
+				c.Close()
+			}
+		}()
+		if code, out := oneshot(t, "--cached="+path); code != 2 || !strings.Contains(out, " protocol: ") {
+			t.Errorf("%s: exit code %d: %s", name, code, out)
+		}
+		l.Close()
+	}
+}
+
+// TestDrain: after SIGTERM the answer is no, for a while and to everyone.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{})
+	d := start(t, r, "--drain", "1h")
+	lab.Check(t, d.Tracks("1"))
+	lab.Check(t, d.Signal(syscall.SIGTERM))
+	lab.Check(t, d.Says(checker.ReasonStopping))
+	lab.Check(t, d.Tracks("0"))
+	if code, _ := oneshot(t, "--cached="+d.Socket); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	lab.Check(t, d.Signal(syscall.SIGTERM)) // the second ends the drain
+	if code := d.Wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestOnce is for cron: files and an exit code.
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{})
+	dir := t.TempDir()
+	once := func(want int, track, state string) {
+		t.Helper()
+		cmd := exec.Command(filepath.Join(bin, "redis-is-masterd"), "--once", "-s", r.Socket, "-t", "300ms", "--track-file", dir+"/t", "--textfile", dir+"/x.prom")
+		out, _ := cmd.CombinedOutput()
+		tracked, _ := os.ReadFile(dir + "/t")
+		text, _ := os.ReadFile(dir + "/x.prom")
+		if code := cmd.ProcessState.ExitCode(); code != want || string(tracked) != track+"\n" || !strings.Contains(string(text), "\nredis_is_master_state "+state+"\n") {
+			t.Errorf("exit code %d, want %d, track file %q: %s", code, want, tracked, out)
+		}
+	}
+	once(0, "1", "1")
+	r.Must(t, "REPLICAOF", "127.0.0.1", "1")
+	once(1, "0", "0")
+	lab.Check(t, r.Signal(syscall.SIGSTOP))
+	once(2, "0", "0")
+}
+
+// TestStartUpFailures end the daemon with one line.
+func TestStartUpFailures(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	lab.Check(t, err)
+	defer taken.Close()
+	dir := t.TempDir()
+	for args, want := range map[string]struct {
+		code int
+		says string
+	}{
+		"--http " + taken.Addr().String():    {1, "--http: "},
+		"--agent " + taken.Addr().String():   {1, "--agent: "},
+		"--track-file " + dir + "/none/t":    {1, "keepalived"},
+		"--textfile " + dir + "/none/t":      {1, "--textfile: "},
+		"--socket " + dir + "/none/s":        {1, "its directory does not exist"},
+		"--max-age 500ms":                    {3, "--max-age"},
+		"--fall 0":                           {3, "--fall"},
+		"--socket-mode 999":                  {3, "--socket-mode"},
+		"--hello maybe":                      {3, "--hello"},
+		"--once --http 127.0.0.1:0":          {3, "--once and --http"},
+		"--agent-down-word up":               {3, "--agent-down-word"},
+		"--agent-down-word drain":            {3, "--agent-down-word needs --agent"},
+		"--log-level loud":                   {3, "--log-level"},
+		"--password " + password:             {3, "no flag for a password"},
+		"--cached":                           {3, "no flag --cached"},
+		"--help":                             {3, "Usage: redis-is-masterd"},
+		"--interval 0":                       {3, "--interval"},
+		"--url redis://u:" + password + "@h": {3, "--url holds a password"},
+	} {
+		cmd := exec.Command(filepath.Join(bin, "redis-is-masterd"), strings.Fields(args)...)
+		if !strings.Contains(args, "--socket ") && !strings.Contains(args, "--once") {
+			cmd.Args = append(cmd.Args, "--socket", dir+"/s")
+		}
+		out, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != want.code || !strings.Contains(string(out), want.says) || strings.Contains(string(out), password) {
+			t.Errorf("%s: exit code %d, want %d with %q: %s", args, code, want.code, want.says, out)
+		}
+	}
+}
+
+// TestNotify reads what systemd would: READY after the first check, the
+// watchdog fed by finished checks, the status, and STOPPING.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(lab.TempDir(t), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	lab.Check(t, err)
+	defer l.Close()
+	lines := make(chan string, 1000)
+	go func() {
+		defer close(lines)
+		buf := make([]byte, 4096)
+		for {
+			n, err := l.Read(buf)
+			if err != nil {
+				return
+			}
+			for line := range strings.SplitSeq(string(buf[:n]), "\n") {
+				select {
+				case lines <- line:
+				default:
+				}
+			}
+		}
+	}()
+	r := lab.New(t, lab.Options{})
+	cmd := exec.Command(filepath.Join(bin, "redis-is-masterd"), "-s", r.Socket, "--socket", filepath.Join(filepath.Dir(path), "s"))
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=400000")
+	lab.Check(t, cmd.Start())
+	defer cmd.Process.Kill()
+	timeout := time.After(lab.Patience)
+	until := func(wanted string) {
+		t.Helper()
+		for {
+			select {
+			case line := <-lines:
+				if strings.HasPrefix(line, wanted) {
+					return
+				}
+			case <-timeout:
+				t.Fatalf("no %s", wanted)
+			}
+		}
+	}
+	until("READY=1")
+	for range 3 {
+		until("WATCHDOG=1")
+	}
+	// A hung Redis is no reason to kill the daemon.
+	lab.Check(t, r.Signal(syscall.SIGSTOP))
+	until("STATUS=unknown, " + r.Socket + " is master: timeout")
+	until("WATCHDOG=1")
+	lab.Check(t, cmd.Process.Signal(syscall.SIGTERM))
+	until("STOPPING=1")
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLogOfTransitions: a line for each change, none for a check.
+func TestLogOfTransitions(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{})
+	d := start(t, r, "--log-format", "json")
+	lab.Check(t, d.Says(checker.OK))
+	r.Must(t, "REPLICAOF", "127.0.0.1", "1")
+	lab.Check(t, d.Says(checker.ReasonRole))
+	begun, err := d.Document()
+	lab.Check(t, err)
+	lab.Check(t, d.Until("ten more checks", func(doc report.Document) bool { return doc.Time.Sub(begun.Time) > 10*checker.DefaultInterval }))
+	var answers []string
+	for line := range strings.Lines(d.Log()) {
+		var entry struct{ Msg, From, To, Reason string }
+		lab.Check(t, json.Unmarshal([]byte(line), &entry))
+		if entry.Msg == "answer" {
+			answers = append(answers, entry.From+">"+entry.To+" "+entry.Reason)
+		}
+	}
+	if got := strings.Join(answers, ", "); got != "no>yes ok, yes>no role" {
+		t.Errorf("logged: %s", got)
+	}
+}
+
+// TestManyReconnects: 10,000 lost connections leave no goroutine and no
+// descriptor behind.
+func TestManyReconnects(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{})
+	httpAddr := freeAddr(t)
+	d := start(t, r, "--http", httpAddr, "--interval", "1ms", "--max-age", "10s")
+	lab.Check(t, r.Until("cmd=subscribe", "CLIENT", "LIST"))
+	gauge := func(name string) (n float64) {
+		t.Helper()
+		_, body := get(t, "http://"+httpAddr+"/metrics")
+		for line := range strings.Lines(body) {
+			if v, ok := strings.CutPrefix(line, name+" "); ok {
+				n, _ = strconv.ParseFloat(strings.TrimSpace(v), 64)
+			}
+		}
+		return n
+	}
+	goroutines, fds := gauge("go_goroutines"), gauge("process_open_fds")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	admin, err := net.Dial("unix", r.Socket)
+	lab.Check(t, err)
+	defer admin.Close()
+	reply := make([]byte, 64)
+	lost := 0
+	for lost < 10000 && ctx.Err() == nil {
+		for _, kind := range []string{"normal", "pubsub"} {
+			fmt.Fprintf(admin, "CLIENT KILL TYPE %s SKIPME yes\r\n", kind)
+			n, err := admin.Read(reply)
+			lab.Check(t, err)
+			k, _ := strconv.Atoi(strings.Trim(string(reply[:n]), ":\r\n"))
+			lost += k
+		}
+	}
+	if lost < 10000 {
+		t.Fatalf("only %d connections could be closed", lost)
+	}
+	lab.Check(t, d.Says(checker.OK))
+	lab.Check(t, lab.Wait("what was made for them is gone", func() (bool, error) {
+		return gauge("go_goroutines") <= goroutines+2 && gauge("process_open_fds") <= fds+2, nil
+	}))
+}
