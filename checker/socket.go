@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -202,16 +203,12 @@ func (s *socket) quiet() bool {
 	return err == unix.EAGAIN
 }
 
-// ReadSocket connects to a unix socket and returns all that comes until its
-// end, by the deadline of ctx or within [DefaultTimeout]. Every error is an
-// [*Error].
-func ReadSocket(ctx context.Context, path string) ([]byte, error) {
+// ReadSocket connects to a unix socket and returns what comes until its end,
+// or until so many lines are whole if lines is above 0; all within timeout.
+// Every error is an [*Error].
+func ReadSocket(path string, timeout time.Duration, lines int) ([]byte, error) {
 	at := &Redis{Address: path, started: time.Now()}
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = at.started.Add(DefaultTimeout)
-	}
-	s, err := dial(ctx, "unix", path, deadline)
+	s, err := connect(unix.AF_UNIX, &unix.SockaddrUnix{Name: path}, at.started.Add(timeout))
 	if err != nil {
 		return nil, at.fail(StageDial, err)
 	}
@@ -224,7 +221,10 @@ func ReadSocket(ctx context.Context, path string) ([]byte, error) {
 		n, err := s.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
-		case err == io.EOF:
+		case err == io.EOF, err == nil && lines > 0 && bytes.Count(buf, []byte("\n")) >= lines:
+			if time.Since(at.started) > timeout {
+				return nil, at.fail(StageReply, os.ErrDeadlineExceeded)
+			}
 			return buf, nil
 		case err == nil && len(buf) >= maxReply:
 			err = errTooLarge

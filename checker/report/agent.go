@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"redis-is-master/checker"
 )
@@ -27,12 +28,12 @@ func Agent(v checker.Verdict, downWord string) string {
 	if downWord == "drain" {
 		downWord = "drain up"
 	}
-	return shorten(fmt.Sprintf("%s # %s %s", downWord, v.Reason, line(v.Detail)), 200) + "\n"
+	return shorten(line(fmt.Sprintf("%s # %s %s", downWord, v.Reason, v.Detail)), 200) + "\n"
 }
 
 func shorten(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
-	return s[:most-3] + "..."
+	return strings.ToValidUTF8(s[:most-3], "") + "..."
 }

@@ -33,6 +33,8 @@ type Document struct {
 	Observation     *Observation   `json:"observation"` // null if the node gave no answer that can be trusted
 	Rules           []Rule         `json:"rules"`       // in the order in which they decide; empty without an observation
 	Daemon          *Daemon        `json:"daemon,omitempty"`
+
+	text string // where only that is known
 }
 
 // Observation is the JSON form of a [checker.Observation].
@@ -131,6 +133,9 @@ func FromStatus(address, version string, p checker.Policy, s checker.Status) Doc
 //
 //	no 127.0.0.1:6379 replica role: role:slave, not a master, follows 10.0.0.2:6379
 func (d Document) Text() string {
+	if d.text != "" {
+		return d.text
+	}
 	role := "-"
 	if d.Observation != nil {
 		role = string(d.Observation.Role)

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,10 +27,11 @@ const patience = time.Second
 // further ones are cut off.
 const maxLingering = 256
 
-// A Lines answers every connection with what Answer returns, and closes it.
-// An answer fits into a socket's buffer, so no client can make another wait.
+// A Lines answers every connection with what Answer returns, in one write for
+// each part, and closes it. An answer fits into a socket's buffer, so no
+// client can make another wait.
 type Lines struct {
-	Answer   func() string
+	Answer   func() iter.Seq[string]
 	listener net.Listener
 }
 
@@ -50,11 +53,15 @@ func (l *Lines) Run(ctx context.Context, _ *checker.Monitor) error {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		c.SetDeadline(time.Now().Add(patience))
-		io.WriteString(c, l.Answer())
+		for part := range l.Answer() {
+			if _, err := io.WriteString(c, part); err != nil {
+				break
+			}
+			c.SetDeadline(time.Now().Add(patience))
+		}
 		// A close while something unread has come would reset the connection,
 		// and HAProxy may send a word before it reads.
-		if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		if half, ok := c.(*net.TCPConn); ok && half.CloseWrite() == nil {
 			select {
 			case lingering <- struct{}{}:
 				go func() {
@@ -76,17 +83,17 @@ func NewAgent(address, downWord string, m *checker.Monitor) (*Lines, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--agent: %w", err)
 	}
-	return &Lines{listener: l, Answer: func() string {
+	return &Lines{listener: l, Answer: func() iter.Seq[string] {
 		s, _ := m.Status()
-		return report.Agent(s.Verdict, downWord)
+		return slices.Values([]string{report.Agent(s.Verdict, downWord)})
 	}}, nil
 }
 
 // Addr is where it listens.
 func (l *Lines) Addr() net.Addr { return l.listener.Addr() }
 
-// NewSocket listens on a unix socket. It answers with an agent's line and
-// then the document in one line of JSON. A socket that a dead daemon left is
+// NewSocket listens on a unix socket. It answers with the head of the document
+// and then all of it, in one line of JSON: see [report.ReadWire]. A socket that a dead daemon left is
 // replaced, a live one's is not: it holds a lock beside it.
 func NewSocket(path string, mode os.FileMode, document func() report.Document) (*Lines, error) {
 	fail := func(err error) (*Lines, error) { return nil, fmt.Errorf("--socket %s: %w", path, err) }
@@ -116,9 +123,13 @@ func NewSocket(path string, mode os.FileMode, document func() report.Document) (
 		lock.Close()
 		return fail(err)
 	}
-	return &Lines{listener: locked{l, lock}, Answer: func() string {
-		d := document()
-		return report.Agent(checker.Verdict{Reason: d.Reason, Detail: d.Detail}, "") + d.JSON() + "\n"
+	return &Lines{listener: locked{l, lock}, Answer: func() iter.Seq[string] {
+		return func(yield func(string) bool) {
+			d := document()
+			if yield(d.Head()) { // most clients go after it
+				yield(d.JSON() + "\n")
+			}
+		}
 	}}, nil
 }
 

@@ -104,7 +104,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return fail(err)
 	}
 	if o.cached != "" {
-		d, err := cached(ctx, o.cached, node.Timeout(), o.alive, checker.Role(fs.Lookup("role").Value.String()))
+		d, err := o.ask(node.Timeout(), checker.Role(fs.Lookup("role").Value.String()))
 		if err != nil {
 			return fail(err)
 		}

@@ -67,8 +67,8 @@ type options struct {
 
 func (o *options) add(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.interval, "interval", checker.DefaultInterval, "`time` from one check to the next")
-	fs.IntVar(&o.rise, "rise", checker.DefaultRise, "good checks in a `row` that make a yes")
-	fs.IntVar(&o.fall, "fall", checker.DefaultFall, "checks without an answer in a `row` that end a yes; what Redis says ends it at once")
+	fs.IntVar(&o.rise, "rise", checker.DefaultRise, "`number` of good checks in a row that make a yes")
+	fs.IntVar(&o.fall, "fall", checker.DefaultFall, "`number` of checks without an answer in a row that end a yes; what Redis says ends it at once")
 	fs.DurationVar(&o.maxAge, "max-age", checker.DefaultMaxAge, "`time` after which a check is too old to be believed")
 	fs.StringVar(&o.socket, "socket", flags.DefaultSocket, "unix socket `path` for redis-is-master --cached; empty for none")
 	fs.StringVar(&o.socketMode, "socket-mode", "0666", "its permissions, an octal `mode`")
@@ -78,7 +78,7 @@ func (o *options) add(fs *pflag.FlagSet) {
 	fs.StringVar(&o.agentDown, "agent-down-word", "down", "`word` of the agent for all but a yes: "+strings.Join(report.DownWords, ", "))
 	fs.StringVar(&o.textfile, "textfile", "", "`file` for the textfile collector of the node exporter")
 	fs.DurationVar(&o.textfileInterval, "textfile-interval", 15*time.Second, "`time` after which it is written although nothing changed")
-	fs.StringVar(&o.hello, "hello", "auto", "listen to what the Sentinels say on the node: `auto` or off")
+	fs.StringVar(&o.hello, "hello", "auto", "`whether` to listen to what the Sentinels say on the node: auto or off")
 	fs.StringVar(&o.disableFile, "disable-file", "", "`file` that takes the node out while it exists; its first line is the note")
 	fs.DurationVar(&o.drain, "drain", 0, "`time` to go on answering no after SIGTERM")
 	fs.BoolVar(&o.once, "once", false, "check once, write the files, exit with the code of redis-is-master")

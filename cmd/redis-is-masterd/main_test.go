@@ -457,8 +457,18 @@ func TestCachedRole(t *testing.T) {
 		}
 	}
 	// Something that is no daemon of ours.
-	for name, says := range map[string]string{"nothing": "", "an agent's line alone": "up ready 100%\n", "garbage": "up ready 100%\n{", "a no and a yes": "down # role x\n" + `{"schema":1,"answer":"yes","reason":"ok","want":"master","daemon":{}}`,
-		"a yes for no reason": "up ready 100%\n" + `{"schema":1,"answer":"yes","reason":"role","want":"master","daemon":{}}`, "another schema": "up ready 100%\n" + `{"schema":2,"answer":"yes","reason":"ok","want":"master","daemon":{}}`} {
+	const up = "up ready 100%\n"
+	for name, says := range map[string]string{
+		"nothing":                "",
+		"an agent's line alone":  up,
+		"half a head":            up + "1 master yes ok\n",
+		"a head cut in its hint": up + "1 master yes ok\nyes x master ok: y\nhint",
+		"garbage":                up + "a\nb\nc\nd\n",
+		"a no and a yes":         "down # role x\n1 master yes ok\nyes x master ok: y\n\n",
+		"a yes for no reason":    up + "1 master yes role\nyes x master ok: y\n\n",
+		"a yes in one word":      up + "1 master yes ok\nno x replica role: y\n\n",
+		"another schema":         up + "2 master yes ok\nyes x master ok: y\n\n",
+	} {
 		path := filepath.Join(lab.TempDir(t), "s")
 		l, err := net.Listen("unix", path)
 		lab.Check(t, err)

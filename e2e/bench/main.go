@@ -35,13 +35,28 @@ func main() {
 	log.SetFlags(0)
 	runs := flag.Int("runs", 400, "execs of each contestant")
 	bin := flag.String("bin", "bin", "directory with the built commands")
+	only := flag.String("only", "", "a part alone: exec, flip, idle or http")
 	flag.Parse()
-	if err := bench(*runs, *bin); err != nil {
-		log.Fatal("bench: ", err)
+	for _, part := range []struct {
+		name string
+		run  func() error
+	}{
+		{"exec", func() error { return execs(*runs, *bin) }},
+		{"flip", func() error { return flips(*bin) }},
+		{"idle", func() error { return idle(*bin) }},
+		{"http", func() error { return throughput(*bin) }},
+	} {
+		if *only == "" || *only == part.name {
+			if err := part.run(); err != nil {
+				log.Fatal("bench: ", err)
+			}
+			fmt.Println()
+		}
 	}
 }
 
-func bench(runs int, bin string) error {
+// execs compares what one check costs as an exec.
+func execs(runs int, bin string) error {
 	server, err := lab.StartRedis(lab.Options{TCP: true, Password: password})
 	if err != nil {
 		return err
@@ -61,12 +76,18 @@ func bench(runs int, bin string) error {
 
 	port := strconv.Itoa(server.Port)
 	check := filepath.Join(bin, "redis-is-master")
+	daemon, err := lab.StartDaemon(filepath.Join(bin, "redis-is-masterd"), server)
+	if err != nil {
+		return err
+	}
+	defer daemon.Close()
 	contestants := []*contestant{
 		{name: "redis-is-master", argv: []string{check, "-q", "-p", port}},
 		{name: "redis-is-master, unix socket", argv: []string{check, "-q", "-s", server.Socket}},
 		{name: "redis-cli info replication", argv: []string{"redis-cli", "-p", port, "info", "replication"}},
 		{name: "the classic script", argv: []string{"e2e/bench/classic.sh", port, password}},
 		{name: "a Go program that only imports net", argv: []string{floor}},
+		{name: "redis-is-master --cached", argv: []string{check, "-q", "--cached=" + daemon.Socket}},
 		{name: "/bin/true", argv: []string{"/bin/true"}},
 	}
 	env := append(os.Environ(), "REDISCLI_AUTH="+password)
@@ -101,10 +122,15 @@ func bench(runs int, bin string) error {
 			quantile(us.walls, 0.5)/quantile(c.walls, 0.5), float64(c.rss)/1024)
 	}
 	fmt.Println()
-	against := func(i int) float64 { return quantile(us.walls, 0.5) / quantile(contestants[i].walls, 0.5) }
-	verdict("against redis-cli alone", against(2), 0.60)
-	verdict("against the classic script", against(3), 0.33)
-	verdict("against a Go program that only imports net", against(4), 2.0)
+	against := func(one, other int) float64 {
+		return quantile(contestants[one].walls, 0.5) / quantile(contestants[other].walls, 0.5)
+	}
+	verdict("against redis-cli alone", against(0, 2), 0.60)
+	verdict("against the classic script", against(0, 3), 0.33)
+	verdict("against a Go program that only imports net", against(0, 4), 2.0)
+	verdict("--cached against redis-cli alone", against(5, 2), 0.45)
+	verdict("--cached against the classic script", against(5, 3), 0.25)
+	verdict("--cached against a Go program that only imports net", against(5, 4), 1.5)
 	verdict("peak RSS above that of redis-cli, MiB", float64(us.rss-contestants[2].rss)/1024, 1)
 
 	closed, err := lab.FreePort()

@@ -2,8 +2,6 @@ package lab
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -108,12 +106,11 @@ func (d *Daemon) Close() {
 
 // Document asks it for what it knows.
 func (d *Daemon) Document() (doc report.Document, err error) {
-	said, err := checker.ReadSocket(context.Background(), d.Socket)
+	said, err := checker.ReadSocket(d.Socket, checker.DefaultTimeout, 0)
 	if err != nil {
 		return doc, err
 	}
-	_, rest, _ := bytes.Cut(said, []byte("\n"))
-	return doc, json.Unmarshal(rest, &doc)
+	return report.ReadWire(said)
 }
 
 // Until waits until what it knows is as wanted.

@@ -164,6 +164,9 @@ func (r *Redis) Until(text string, args ...string) error {
 	})
 }
 
+// Pid is its process.
+func (r *Redis) Pid() int { return r.cmd.Process.Pid }
+
 // Signal sends it a signal.
 func (r *Redis) Signal(s syscall.Signal) error { return r.cmd.Process.Signal(s) }
 

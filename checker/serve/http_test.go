@@ -1,0 +1,363 @@
+package serve_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"redis-is-master/checker"
+	"redis-is-master/checker/report"
+	"redis-is-master/checker/serve"
+	"redis-is-master/e2e/lab"
+)
+
+// web serves a node over HTTP and returns its address.
+func web(t *testing.T, n *node) string {
+	t.Helper()
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics\n") })
+	h, err := serve.NewHTTP("127.0.0.1:0", metrics, n.document)
+	lab.Check(t, err)
+	until(t, func(ctx context.Context) error { return h.Run(ctx, n.Monitor) })
+	return h.Addr().String()
+}
+
+// A reply is what came back, in the parts that matter.
+type reply struct {
+	code   int
+	header http.Header
+	body   string
+}
+
+// send makes one request on a connection of its own and follows no redirect.
+func send(method, address, path string) (r reply, err error) {
+	c, err := net.DialTimeout("tcp", address, atOnce)
+	if err != nil {
+		return r, err
+	}
+	defer c.Close()
+	return sendOn(c, bufio.NewReader(c), method, path, "Connection: close\r\n")
+}
+
+func sendOn(c net.Conn, from *bufio.Reader, method, path, header string) (r reply, err error) {
+	c.SetDeadline(time.Now().Add(atOnce))
+	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: test\r\n%s\r\n", method, path, header); err != nil {
+		return r, err
+	}
+	response, err := http.ReadResponse(from, &http.Request{Method: method})
+	if err != nil {
+		return r, err
+	}
+	b, err := io.ReadAll(response.Body)
+	return reply{response.StatusCode, response.Header, string(b)}, errors.Join(err, response.Body.Close())
+}
+
+func get(t *testing.T, address, path string) reply {
+	t.Helper()
+	r, err := send(http.MethodGet, address, path)
+	lab.Check(t, err)
+	return r
+}
+
+func TestHTTP(t *testing.T) {
+	t.Parallel()
+	// The codes of /master and /replica, by the names of states.
+	codes := map[string][2]int{
+		"a master":       {200, 503},
+		"a replica":      {503, 200},
+		"a hostile node": {503, 200},
+	}
+	for _, tt := range states {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			want, ok := codes[tt.name]
+			if !ok {
+				want = [2]int{503, 503}
+			}
+			alive := 200
+			if tt.reason == checker.ReasonStale {
+				alive = 503
+			}
+			address := web(t, tt.node(t))
+			for path, code := range map[string]int{"/master": want[0], "/primary": want[0], "/replica": want[1], "/healthz": alive, "/master?x=/replica": want[0]} {
+				for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodOptions} {
+					r, err := send(method, address, path)
+					lab.Check(t, err)
+					if r.code != code {
+						t.Errorf("%s %s: %d, want %d", method, path, r.code, code)
+					}
+					if got := r.header.Get("Cache-Control"); got != "no-store" {
+						t.Errorf("%s %s: Cache-Control %q", method, path, got)
+					}
+					lines := 1
+					if method == http.MethodHead {
+						lines = 0
+					}
+					if strings.Count(r.body, "\n") != lines || lines == 1 && !strings.HasSuffix(r.body, "\n") || strings.ContainsAny(r.body, "\r\x1b") {
+						t.Errorf("%s %s: the body is not %d lines of text: %.200q", method, path, lines, r.body)
+					}
+				}
+			}
+			// The reason is that of all other outputs.
+			if r := get(t, address, "/master"); !strings.HasPrefix(r.body, string(tt.reason)+": ") || !strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") {
+				t.Errorf("/master: %q, %v", r.body, r.header)
+			}
+
+			r := get(t, address, "/status")
+			var d report.Document
+			lab.Check(t, json.Unmarshal([]byte(r.body), &d))
+			if r.code != 200 || d.Schema != 1 || d.Reason != tt.reason || d.Answer != tt.reason.Answer() || d.Daemon == nil || !strings.HasSuffix(r.body, "}\n") ||
+				r.header.Get("Content-Type") != "application/json" || r.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("/status: %+v", r)
+			}
+			r = get(t, address, "/")
+			if r.code != 200 || !strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") || !strings.HasPrefix(r.body, string(d.Answer)+" 127.0.0.1:6379 ") || strings.Contains(r.body, "\x1b") {
+				t.Errorf("/: %+v", r)
+			}
+			if r := get(t, address, "/metrics"); r.code != 200 || r.body != "metrics\n" {
+				t.Errorf("/metrics: %+v", r)
+			}
+		})
+	}
+}
+
+// TestEveryAnswer: whatever the reason, the code says what the answer is.
+func TestEveryAnswer(t *testing.T) {
+	t.Parallel()
+	n := watched(t, master)
+	address := web(t, n)
+	loading, cluster, syncing := master, master, replica
+	loading.o.Loading, cluster.o.Cluster, syncing.o.Syncing = true, true, true
+	all := []outcome{loading, cluster, syncing, replica, {o: checker.Observation{Role: checker.RoleSentinel}}, {err: errors.New("no *Error")}, {}}
+	for _, reason := range checker.Reasons() {
+		if reason.Answer() == checker.Unknown {
+			all = append(all, failure(reason))
+		}
+	}
+	for _, x := range all {
+		n.becomes(t, x)
+		s, _ := n.Status()
+		if r := get(t, address, "/master"); r.code != 503 || !strings.HasPrefix(r.body, string(s.Verdict.Reason)+": ") {
+			t.Errorf("%s: %d %s", s.Verdict.Reason, r.code, r.body)
+		}
+		n.becomes(t, master)
+		if r := get(t, address, "/master"); r.code != 200 {
+			t.Errorf("after %s: %d %s", s.Verdict.Reason, r.code, r.body)
+		}
+	}
+}
+
+// TestNoOtherWay: nothing but the three paths is ever 2xx or 3xx by mistake.
+// HAProxy's httpchk takes a redirect for a yes.
+func TestNoOtherWay(t *testing.T) {
+	t.Parallel()
+	address := web(t, watched(t, failure(checker.ReasonRefused)))
+	for _, path := range []string{"/nothing", "/master/", "/masters", "/Master", "/favicon.ico", "/status/x", "//master", "/./master", "/x/../master", "//", "/../", "http://other//master", "/%6daster"} {
+		if r := get(t, address, path); r.code < 400 {
+			t.Errorf("GET %s: %d, to %q", path, r.code, r.header.Get("Location"))
+		} else if r.code != 404 && r.code != 503 {
+			t.Errorf("GET %s: %d", path, r.code)
+		}
+	}
+	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodTrace, http.MethodConnect, "BREW", "get"} {
+		for _, path := range []string{"/master", "/healthz", "/status", "/metrics", "/", "/nothing"} {
+			r, err := send(method, address, path)
+			lab.Check(t, err)
+			if r.code != 405 || r.header.Get("Allow") != "GET, HEAD, OPTIONS" || r.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s %s: %+v", method, path, r)
+			}
+		}
+	}
+}
+
+// TestOldProtocol: HAProxy asks in HTTP/1.0, without a Host.
+func TestOldProtocol(t *testing.T) {
+	t.Parallel()
+	n := watched(t, master)
+	address := web(t, n)
+	for range 2 {
+		got, err := ask("tcp", address, "OPTIONS /replica HTTP/1.0\r\n\r\n")
+		if err != nil || !strings.HasPrefix(got, "HTTP/1.0 503 ") {
+			t.Errorf("/replica: %q, %v", got, err)
+		}
+		got, err = ask("tcp", address, "OPTIONS /master HTTP/1.0\r\n\r\n")
+		if err != nil || !strings.HasPrefix(got, "HTTP/1.0 200 ") || !strings.Contains(got, "\r\n\r\nok: ") {
+			t.Errorf("/master: %q, %v", got, err)
+		}
+	}
+}
+
+// hold keeps n connections open, each after it has sent something.
+func hold(t *testing.T, address string, n int, say string) []net.Conn {
+	t.Helper()
+	all := make([]net.Conn, n)
+	for i := range all {
+		c, err := net.DialTimeout("tcp", address, atOnce)
+		lab.Check(t, err)
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(lab.Patience))
+		if say != "" { // it may be cut off already
+			io.WriteString(c, say)
+		}
+		all[i] = c
+	}
+	return all
+}
+
+// TestFloods: clients that ask for nothing, or not to the end, take no one's
+// place.
+func TestFloods(t *testing.T) {
+	t.Parallel()
+	for name, say := range map[string]string{
+		"silent":       "",
+		"half a line":  "GET /mas",
+		"half a head":  "GET /master HTTP/1.1\r\nHost: test\r\nX: ",
+		"no body":      "GET /master HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n",
+		"half a body":  "POST /master HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+		"served, idle": "GET /master HTTP/1.1\r\nHost: test\r\n\r\n",
+		"second head":  "GET /master HTTP/1.1\r\nHost: test\r\n\r\nGET /master HT",
+		"never reads":  strings.Repeat("GET /status HTTP/1.1\r\nHost: test\r\n\r\n", 20),
+	} {
+		t.Run(name, func(t *testing.T) { // one after the other: there are only so many descriptors
+			address := web(t, watched(t, master))
+			hold(t, address, 600, say)
+			begin := time.Now()
+			for range 20 {
+				if r, err := send(http.MethodGet, address, "/master"); err != nil || r.code != 200 {
+					t.Fatalf("a new client after %v: %d, %v", time.Since(begin), r.code, err)
+				}
+			}
+			t.Logf("20 answers took %v", time.Since(begin))
+		})
+	}
+}
+
+// TestIdleLimit: it is the longest idle that are closed, and no more of them
+// than have to be.
+func TestIdleLimit(t *testing.T) {
+	t.Parallel()
+	const limit, all = 256, 600
+	address := web(t, watched(t, master))
+	conns := make([]net.Conn, all)
+	readers := make([]*bufio.Reader, all)
+	for i := range conns {
+		conns[i] = hold(t, address, 1, "")[0]
+		readers[i] = bufio.NewReader(conns[i])
+		if r, err := sendOn(conns[i], readers[i], http.MethodGet, "/master", ""); err != nil || r.code != 200 {
+			t.Fatalf("client %d: %d, %v", i, r.code, err)
+		}
+	}
+	// A place is free only when its connection is seen to have ended, so a few
+	// more may go, and the order of the youngest is not exact.
+	const slack = 40
+	closed := 0
+	for i, c := range conns[:all-limit+slack] {
+		wait := atOnce
+		if i >= all-limit {
+			wait = time.Millisecond
+		}
+		c.SetReadDeadline(time.Now().Add(wait))
+		if _, err := readers[i].ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			closed++
+		}
+	}
+	if closed < all-limit {
+		t.Errorf("%d of %d connections were closed, the limit is %d", closed, all, limit)
+	}
+	for i := all - limit + slack; i < all; i++ {
+		if r, err := sendOn(conns[i], readers[i], http.MethodGet, "/master", ""); err != nil || r.code != 200 {
+			t.Fatalf("client %d: %d, %v", i, r.code, err)
+		}
+	}
+}
+
+// TestSlowHeader: a client that sends its head byte by byte is cut off, and no
+// one waits for it.
+func TestSlowHeader(t *testing.T) {
+	t.Parallel()
+	address := web(t, watched(t, master))
+	slow := hold(t, address, 1, "GET /master HTTP/1.1\r\nX: ")[0]
+	begin := time.Now()
+	over := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, slow)
+		over <- err
+	}()
+	drip := time.NewTicker(20 * time.Millisecond)
+	defer drip.Stop()
+	answers := 0
+	for {
+		select {
+		case err := <-over:
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("it is not cut off")
+			}
+			t.Logf("cut off after %v, %d answers to others", time.Since(begin), answers)
+			return
+		case <-drip.C:
+			io.WriteString(slow, "x")
+			if r, err := send(http.MethodGet, address, "/master"); err != nil || r.code != 200 {
+				t.Fatalf("another client: %d, %v", r.code, err)
+			}
+			answers++
+		}
+	}
+}
+
+// TestBigHeader: a head without end is refused.
+func TestBigHeader(t *testing.T) {
+	t.Parallel()
+	address := web(t, watched(t, master))
+	c := hold(t, address, 1, "GET /master HTTP/1.1\r\nHost: test\r\n"+strings.Repeat("X: "+strings.Repeat("x", 1000)+"\r\n", 1000))[0]
+	b, err := io.ReadAll(io.LimitReader(c, 1<<20))
+	if errors.Is(err, os.ErrDeadlineExceeded) || strings.Contains(string(b), " 200 ") {
+		t.Errorf("%v, %.100q", err, b)
+	}
+}
+
+// TestAbort: clients that hang up in the middle leave nothing behind, which
+// goleak looks for.
+func TestAbort(t *testing.T) {
+	t.Parallel()
+	address := web(t, watched(t, master))
+	for _, say := range []string{"", "GET", "GET /status HTTP/1.1\r\nHost: test\r\n\r\n"} {
+		for range 100 {
+			c := hold(t, address, 1, say)[0].(*net.TCPConn)
+			c.SetLinger(0) // a reset
+			c.Close()
+		}
+	}
+	if r := get(t, address, "/master"); r.code != 200 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestHTTPEnd: Run ends although clients hang on, and the port is free.
+func TestHTTPEnd(t *testing.T) {
+	t.Parallel()
+	n := watched(t, master)
+	h, err := serve.NewHTTP("127.0.0.1:0", http.NotFoundHandler(), n.document)
+	lab.Check(t, err)
+	stop := until(t, func(ctx context.Context) error { return h.Run(ctx, n.Monitor) })
+	address := h.Addr().String()
+	hold(t, address, 10, "GET /master HTTP/1.1\r\nHost: test\r\n\r\n")
+	begin := time.Now()
+	stop()
+	if took := time.Since(begin); took > atOnce {
+		t.Errorf("it took %v", took)
+	}
+	again, err := serve.NewHTTP(address, http.NotFoundHandler(), n.document)
+	lab.Check(t, err)
+	until(t, func(ctx context.Context) error { return again.Run(ctx, n.Monitor) })
+	if r := get(t, address, "/master"); r.code != 200 {
+		t.Errorf("%+v", r)
+	}
+}

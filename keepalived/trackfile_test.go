@@ -1,0 +1,491 @@
+package keepalived_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"redis-is-master/checker"
+	"redis-is-master/e2e/lab"
+	"redis-is-master/keepalived"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	yes = "1\n"
+	no  = "0\n"
+)
+
+var (
+	master  = checker.Observation{Role: checker.RoleMaster, WireRole: "master", LastIO: -1}
+	replica = checker.Observation{Role: checker.RoleReplica, WireRole: "slave", LinkUp: true}
+)
+
+// rig is a track file under a monitor of a fake node. It lives in a bubble of
+// synctest, so its time is not the machine's.
+type rig struct {
+	t        *testing.T
+	file     *keepalived.TrackFile
+	monitor  *checker.Monitor
+	node     atomic.Pointer[checker.Observation]
+	hangs    atomic.Pointer[chan struct{}] // a probe waits for its end
+	failures chan error                    // what Failed was called with
+	end      func()                        // ends the track file's Run
+}
+
+// newRig returns once the file says no, of a replica, for a reason.
+func newRig(t *testing.T, path string) *rig {
+	t.Helper()
+	r := &rig{t: t, failures: make(chan error, 100)}
+	r.node.Store(&replica)
+	r.monitor = &checker.Monitor{Probe: func(context.Context) (checker.Observation, error) {
+		o := *r.node.Load()
+		if over := r.hangs.Load(); over != nil {
+			<-*over
+		}
+		return o, nil
+	}}
+	var err error
+	r.file, err = keepalived.NewTrackFile(path, func(err error) { r.failures <- err })
+	lab.Check(t, err)
+	watching, end := context.WithCancel(t.Context())
+	checking, stop := context.WithCancel(t.Context())
+	ended, stopped := make(chan error, 1), make(chan error, 1)
+	go func() { ended <- r.file.Run(watching, r.monitor) }()
+	go func() { stopped <- r.monitor.Run(checking) }()
+	r.end = func() {
+		end()
+		lab.Check(t, <-ended)
+		ended <- nil
+	}
+	t.Cleanup(func() {
+		r.end()
+		stop()
+		lab.Check(t, <-stopped)
+	})
+	r.pass(checker.DefaultInterval)
+	r.reads(no)
+	return r
+}
+
+// becomes changes the node and gives the monitor the time to see it.
+func (r *rig) becomes(o checker.Observation) {
+	r.node.Store(&o)
+	r.monitor.Wake()
+	synctest.Wait()
+}
+
+// pass lets time go by in the bubble.
+func (r *rig) pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+func (r *rig) reads(want string) {
+	r.t.Helper()
+	if got := content(r.t, r.file.Path); got != want {
+		r.t.Fatalf("the file reads %q, not %q", got, want)
+	}
+}
+
+// failed checks that Failed was called with an error or nil, in this order,
+// since the last look.
+func (r *rig) failed(want ...bool) {
+	r.t.Helper()
+	got := make([]bool, 0)
+	var last error
+	for len(r.failures) > 0 {
+		last = <-r.failures
+		got = append(got, last != nil)
+	}
+	if !slices.Equal(got, want) {
+		r.t.Fatalf("Failed was called with an error, or with nil: %v, the last was %v", got, last)
+	}
+}
+
+func content(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	lab.Check(t, err)
+	return string(b)
+}
+
+// alone checks that no temporary file was left behind.
+func alone(t *testing.T, path string, others ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(path))
+	lab.Check(t, err)
+	for _, e := range entries {
+		if e.Name() != filepath.Base(path) && !slices.Contains(others, e.Name()) {
+			t.Errorf("%s was left behind", e.Name())
+		}
+	}
+}
+
+func TestNew(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		before func(path string) error
+	}{
+		{"no file", func(string) error { return nil }},
+		{"a yes of a dead daemon", func(p string) error { return os.WriteFile(p, []byte(yes), 0o644) }},
+		{"garbage", func(p string) error { return os.WriteFile(p, []byte("0x7fffffff and more\n"), 0o644) }},
+		{"an empty file", func(p string) error { return os.WriteFile(p, nil, 0o644) }},
+		{"keepalived's own init_file", func(p string) error { return os.WriteFile(p, []byte("0\n"), 0o600) }},
+	}
+	for _, tt := range tests {
+		path := filepath.Join(t.TempDir(), "master")
+		lab.Check(t, tt.before(path))
+		if _, err := keepalived.NewTrackFile(path, nil); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if got := content(t, path); got != no {
+			t.Errorf("%s: reads %q", tt.name, got)
+		}
+		info, err := os.Stat(path)
+		lab.Check(t, err)
+		if info.Mode() != 0o644 {
+			t.Errorf("%s: mode %v", tt.name, info.Mode())
+		}
+		alone(t, path)
+	}
+}
+
+func TestNewFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	lab.Check(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	for _, path := range []string{filepath.Join(dir, "missing", "master"), filepath.Join(dir, "file", "master")} {
+		_, err := keepalived.NewTrackFile(path, nil)
+		if err == nil || !strings.Contains(err.Error(), "keepalived") || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	// It makes no directory: it would be one that keepalived does not watch.
+	if _, err := os.Stat(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory: %v", err)
+	}
+	// A directory in the way is the operator's, and stays.
+	inTheWay := filepath.Join(dir, "dir")
+	lab.Check(t, os.Mkdir(inTheWay, 0o700))
+	if _, err := keepalived.NewTrackFile(inTheWay, nil); err == nil {
+		t.Error("a directory in the way is no error")
+	}
+	if _, err := os.Stat(inTheWay); err != nil {
+		t.Errorf("a directory in the way is gone: %v", err)
+	}
+}
+
+// TestReader: whoever reads the file while it changes sees all of it.
+func TestReader(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "master")
+	file, err := keepalived.NewTrackFile(path, nil)
+	lab.Check(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	var flips atomic.Int64
+	done := make(chan error, 1)
+	go func() {
+		for ctx.Err() == nil {
+			if err := file.Write(flips.Add(1)%2 == 1); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	seen := make(map[string]int)
+	for range 20000 {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			seen[err.Error()]++
+		}
+		seen[string(b)]++
+	}
+	// On one core the writer may not have had its turn yet.
+	lab.Check(t, lab.Wait("the file was written often", func() (bool, error) { return flips.Load() > 100 || len(done) > 0, nil }))
+	stop()
+	lab.Check(t, <-done)
+	for what, n := range seen {
+		if what != yes && what != no {
+			t.Errorf("%d reads saw %q", n, what)
+		}
+	}
+	alone(t, path)
+	t.Logf("%d flips, reads %v", flips.Load(), seen)
+}
+
+func TestFollows(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "master")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		for range 3 {
+			r.becomes(master)
+			r.reads(yes)
+			r.becomes(replica)
+			r.reads(no)
+		}
+		r.becomes(master)
+		r.monitor.Stop()
+		synctest.Wait()
+		r.reads(no)
+		r.failed()
+	})
+	alone(t, path)
+}
+
+// TestEnd: a daemon that ends leaves no yes behind.
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "master")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		r.becomes(master)
+		r.reads(yes)
+		r.end()
+		r.reads(no)
+		// Nothing brings it back, although the monitor still runs.
+		r.pass(5 * time.Second)
+		r.reads(no)
+	})
+	alone(t, path)
+}
+
+// TestHeals: what is done to the file lasts a second at most.
+func TestHeals(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		spoil func(path string) error
+	}{
+		{"deleted", os.Remove},
+		{"garbage", func(p string) error { return os.WriteFile(p, []byte("no number"), 0o644) }},
+		{"the other answer", func(p string) error { return os.WriteFile(p, []byte("7\n"), 0o644) }},
+		{"truncated", func(p string) error { return os.Truncate(p, 0) }},
+		{"another mode", func(p string) error { return os.Chmod(p, 0) }},
+		{"moved away", func(p string) error { return os.Rename(p, p+".old") }},
+		{"a dangling link", func(p string) error { return errors.Join(os.Remove(p), os.Symlink("nowhere", p)) }},
+	}
+	for _, o := range []struct {
+		node checker.Observation
+		want string
+	}{{master, yes}, {replica, no}} {
+		for _, tt := range tests {
+			t.Run(fmt.Sprintf("%s of a %s", tt.name, o.node.Role), func(t *testing.T) {
+				t.Parallel()
+				path := filepath.Join(t.TempDir(), "master")
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, path)
+					r.becomes(o.node)
+					r.reads(o.want)
+					lab.Check(t, tt.spoil(path))
+					r.pass(time.Second)
+					r.reads(o.want)
+					info, err := os.Lstat(path)
+					lab.Check(t, err)
+					if info.Mode() != 0o644 {
+						t.Errorf("mode %v", info.Mode())
+					}
+					r.failed()
+				})
+				alone(t, path, "master.old")
+			})
+		}
+	}
+}
+
+// TestStale: a probe that hangs, and honours no deadline, keeps no yes alive.
+func TestStale(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "master")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		r.becomes(master)
+		r.reads(yes)
+		over := make(chan struct{})
+		r.hangs.Store(&over)
+		r.monitor.Wake()
+		synctest.Wait()
+		r.pass(checker.DefaultMaxAge - 10*time.Millisecond)
+		r.reads(yes)
+		r.pass(20 * time.Millisecond)
+		r.reads(no)
+		r.pass(10 * time.Second)
+		r.reads(no)
+		// What it says when it is over is too late; what the next says is not.
+		r.hangs.Store(nil)
+		close(over)
+		r.pass(2 * checker.DefaultInterval)
+		r.reads(yes)
+		r.failed()
+	})
+	alone(t, path)
+}
+
+// TestDirectoryGone: one word to the log when it goes, one when it is back.
+func TestDirectoryGone(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	lab.Check(t, os.Mkdir(dir, 0o755))
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, filepath.Join(dir, "master"))
+		r.becomes(master)
+		r.failed()
+		lab.Check(t, os.RemoveAll(dir))
+		r.pass(5 * time.Second)
+		r.failed(true)
+		lab.Check(t, os.Mkdir(dir, 0o755))
+		r.pass(5 * time.Second)
+		r.failed(false)
+		r.reads(yes)
+	})
+}
+
+// tmpfs mounts a small file system of its own.
+func tmpfs(t *testing.T, options string) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		lab.Missing(t, "only root can mount a tmpfs")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		lab.Missing(t, "no tmpfs can be mounted here:", err.Error())
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	return dir
+}
+
+// fillBytes leaves no room for a byte in a new file.
+func fillBytes(dir string) error {
+	f, err := os.Create(filepath.Join(dir, "fill"))
+	if err != nil {
+		return err
+	}
+	block := make([]byte, 4096)
+	for range 1000 {
+		if _, err = f.Write(block); err != nil {
+			break
+		}
+	}
+	return full(errors.Join(err, f.Close()))
+}
+
+// fillInodes leaves no room for a new file.
+func fillInodes(dir string) error {
+	sub := filepath.Join(dir, "fill")
+	if err := os.Mkdir(sub, 0o755); err != nil {
+		return full(err)
+	}
+	for i := range 1000 {
+		if err := os.WriteFile(filepath.Join(sub, fmt.Sprint(i)), nil, 0o600); err != nil {
+			return full(err)
+		}
+	}
+	return errors.New("it is not full")
+}
+
+// full makes sure that a disk is full and nothing else is wrong with it.
+func full(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return nil
+	}
+	return fmt.Errorf("not full, but: %w", err)
+}
+
+var disks = []struct {
+	name, options string
+	fill          func(dir string) error
+}{
+	{"no bytes", "size=64k", fillBytes},
+	{"no inodes", "size=64k,nr_inodes=6", fillInodes},
+}
+
+// TestFullDisk: a no needs no room.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, disk := range disks {
+		t.Run(disk.name, func(t *testing.T) {
+			t.Parallel()
+			dir := tmpfs(t, disk.options)
+			path := filepath.Join(dir, "master")
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, path)
+				r.becomes(master)
+				r.reads(yes)
+				lab.Check(t, disk.fill(dir))
+				r.becomes(replica)
+				r.reads(no)
+				r.failed(true)
+				r.pass(5 * time.Second) // tries again each second, and says it once
+				r.failed()
+				r.reads(no)
+				r.becomes(master) // no room for a yes: it stays a no
+				r.reads(no)
+				r.failed()
+
+				lab.Check(t, os.RemoveAll(filepath.Join(dir, "fill")))
+				r.pass(time.Second)
+				r.reads(yes)
+				r.failed(false)
+				r.becomes(replica)
+				r.reads(no)
+				r.failed()
+			})
+			alone(t, path)
+		})
+	}
+}
+
+// TestFullDiskAtTheStart: the yes that a dead daemon left is gone, although
+// the new one cannot start.
+func TestFullDiskAtTheStart(t *testing.T) {
+	t.Parallel()
+	for _, disk := range disks {
+		for _, before := range []string{yes, "1", "1000000\n", "0x1 or more of it\n"} {
+			dir := tmpfs(t, disk.options)
+			path := filepath.Join(dir, "master")
+			lab.Check(t, os.WriteFile(path, []byte(before), 0o644))
+			lab.Check(t, disk.fill(dir))
+			if _, err := keepalived.NewTrackFile(path, nil); !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("%s, %q: %v", disk.name, before, err)
+			}
+			// keepalived reads one number with strtol, whatever follows it.
+			if got, err := os.ReadFile(path); !errors.Is(err, os.ErrNotExist) && !strings.HasPrefix(string(got), no) {
+				t.Errorf("%s, %q: reads %q, %v", disk.name, before, got, err)
+			}
+			alone(t, path, "fill")
+		}
+	}
+}
+
+// TestReadOnly: where not even a no can be written, that is said.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	dir := tmpfs(t, "size=64k")
+	file, err := keepalived.NewTrackFile(filepath.Join(dir, "master"), nil)
+	lab.Check(t, err)
+	lab.Check(t, file.Write(true))
+	lab.Check(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	if err := file.Write(false); !errors.Is(err, syscall.EROFS) {
+		t.Error(err)
+	}
+}
