@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"redis-is-master/checker"
@@ -77,7 +78,7 @@ func (t *TrackFile) Write(yes bool) error {
 			return err
 		}
 	}
-	if rerr := os.Remove(t.Path); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
+	if rerr := syscall.Unlink(t.Path); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
 		return errors.Join(err, rerr)
 	}
 	return err

@@ -212,6 +212,9 @@ func facts(o Observation) []fact {
 	return all
 }
 
+// Line makes a text safe for a line of output.
+func Line(s string) string { return line(s) }
+
 // line replaces what could end a line, or act on a terminal.
 func line(s string) string {
 	return strings.Map(func(c rune) rune {

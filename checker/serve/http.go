@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,7 +26,8 @@ const maxConnections = 256
 //	/healthz                    200 as long as the daemon checks, whatever it finds
 //	/status                     the document, JSON
 //	/metrics                    for Prometheus
-//	/                           the same as /status, for people
+//	/                           the same as /status, for people; its code is that of the wanted role,
+//	                            for a bare "option httpchk" of HAProxy asks here
 type HTTP struct {
 	Document func() report.Document
 	Metrics  http.Handler
@@ -65,36 +67,41 @@ func (h *HTTP) Run(ctx context.Context, m *checker.Monitor) error {
 }
 
 func (h *HTTP) handler(m *checker.Monitor) http.Handler {
-	mux := http.NewServeMux()
+	// Not a ServeMux: it redirects //master, and a redirect is a yes to httpchk.
+	pages := make(map[string]http.Handler)
 	is := func(role checker.Role) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			s, _ := m.Status()
 			v := s.For(role)
-			answer(w, v.Answer() == checker.Yes, string(v.Reason)+": "+v.Detail)
+			answer(w, v.Answer() == checker.Yes, report.Line(string(v.Reason)+": "+v.Detail))
 		}
 	}
-	mux.Handle("/master", is(checker.RoleMaster))
-	mux.Handle("/primary", is(checker.RoleMaster))
-	mux.Handle("/replica", is(checker.RoleReplica))
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+	pages["/master"] = is(checker.RoleMaster)
+	pages["/primary"] = is(checker.RoleMaster)
+	pages["/replica"] = is(checker.RoleReplica)
+	pages["/healthz"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		s, _ := m.Status()
 		answer(w, s.Fresh(), "the last check was done "+s.Age.Round(time.Millisecond).String()+" ago")
 	})
-	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
+	pages["/status"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, h.Document().JSON()+"\n")
 	})
-	mux.Handle("/metrics", h.Metrics)
-	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		io.WriteString(w, h.Document().Explain())
+	pages["/metrics"] = h.Metrics
+	pages["/"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		d := h.Document()
+		answer(w, d.Answer == checker.Yes, strings.TrimSuffix(d.Explain(), "\n"))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		switch r.Method {
 		case http.MethodGet, http.MethodHead, http.MethodOptions:
-			mux.ServeHTTP(w, r)
+			page, ok := pages[r.URL.Path]
+			if !ok {
+				page = http.NotFoundHandler()
+			}
+			page.ServeHTTP(w, r)
 		default:
 			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
 			http.Error(w, "only GET, HEAD and OPTIONS", http.StatusMethodNotAllowed)
@@ -102,12 +109,12 @@ func (h *HTTP) handler(m *checker.Monitor) http.Handler {
 	})
 }
 
-func answer(w http.ResponseWriter, ok bool, line string) {
+func answer(w http.ResponseWriter, ok bool, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if !ok {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	io.WriteString(w, line+"\n")
+	io.WriteString(w, text+"\n")
 }
 
 // idlers closes the connection that has been idle for longest when there are
@@ -125,10 +132,8 @@ func (i *idlers) state(c net.Conn, state http.ConnState) {
 	case http.StateNew:
 		i.open++
 		i.since[c] = time.Now()
-	case http.StateIdle:
-		i.since[c] = time.Now()
-	case http.StateActive:
-		delete(i.since, c)
+	case http.StateIdle, http.StateActive:
+		i.since[c] = time.Now() // a request that takes long is one whose rest does not come
 	case http.StateClosed, http.StateHijacked:
 		i.open--
 		delete(i.since, c)

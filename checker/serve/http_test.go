@@ -118,8 +118,8 @@ func TestHTTP(t *testing.T) {
 				r.header.Get("Content-Type") != "application/json" || r.header.Get("Cache-Control") != "no-store" {
 				t.Errorf("/status: %+v", r)
 			}
-			r = get(t, address, "/")
-			if r.code != 200 || !strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") || !strings.HasPrefix(r.body, string(d.Answer)+" 127.0.0.1:6379 ") || strings.Contains(r.body, "\x1b") {
+			r = get(t, address, "/") // its code is the wanted role's: a bare httpchk asks here
+			if r.code != want[0] || !strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") || !strings.HasPrefix(r.body, string(d.Answer)+" 127.0.0.1:6379 ") || strings.Contains(r.body, "\x1b") {
 				t.Errorf("/: %+v", r)
 			}
 			if r := get(t, address, "/metrics"); r.code != 200 || r.body != "metrics\n" {

@@ -37,7 +37,13 @@ type Lines struct {
 
 // Run answers until ctx is done.
 func (l *Lines) Run(ctx context.Context, _ *checker.Monitor) error {
-	defer context.AfterFunc(ctx, func() { l.listener.Close() })()
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { l.listener.Close(); close(closed) })
+	defer func() {
+		if !stop() {
+			<-closed // the lock, too
+		}
+	}()
 	lingering := make(chan struct{}, maxLingering)
 	for {
 		c, err := l.listener.Accept()
@@ -113,11 +119,21 @@ func NewSocket(path string, mode os.FileMode, document func() report.Document) (
 			lock.Close()
 			return fail(errors.New("something that is no socket is in the way"))
 		}
+		c, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			c.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			lock.Close()
+			return fail(errors.New("another program answers there"))
+		}
 		os.Remove(path)
 	}
 	l, err := net.Listen("unix", path)
 	if err == nil {
-		err = os.Chmod(path, mode)
+		if err = os.Chmod(path, mode); err != nil {
+			l.Close()
+		}
 	}
 	if err != nil {
 		lock.Close()

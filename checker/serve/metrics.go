@@ -17,6 +17,7 @@ const prefix = "redis_is_master_"
 // A Metrics is a registry of its own with what a monitor knows.
 type Metrics struct {
 	registry *prometheus.Registry
+	process  *prometheus.Registry // not for a file: the node exporter has series of the same names
 	checks   *prometheus.CounterVec
 	duration prometheus.Histogram
 }
@@ -26,6 +27,7 @@ type Metrics struct {
 func NewMetrics(version string, m *checker.Monitor) *Metrics {
 	x := &Metrics{
 		registry: prometheus.NewRegistry(),
+		process:  prometheus.NewRegistry(),
 		checks:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "checks_total", Help: "Checks by their own reason, not damped."}, []string{"reason"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "check_duration_seconds", Help: "Duration of a check.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}}),
@@ -35,8 +37,8 @@ func NewMetrics(version string, m *checker.Monitor) *Metrics {
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	x.registry.MustRegister(x.checks, x.duration, build, newStatusCollector(m),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	x.registry.MustRegister(x.checks, x.duration, build, newStatusCollector(m))
+	x.process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return x
 }
 
@@ -48,7 +50,7 @@ func (x *Metrics) Checked(c checker.Check) {
 
 // Handler serves them.
 func (x *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(x.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 8})
+	return promhttp.HandlerFor(prometheus.Gatherers{x.registry, x.process}, promhttp.HandlerOpts{MaxRequestsInFlight: 8})
 }
 
 // A statusCollector reads the status when it is asked.

@@ -355,20 +355,9 @@ func (o *options) publishers(m *checker.Monitor, metrics *serve.Metrics, s flags
 			}
 		}
 	}
-	var closers []io.Closer
-	defer func() {
-		if err != nil {
-			for _, c := range closers {
-				c.Close()
-			}
-		}
-	}()
 	add := func(p publisher, perr error) {
 		if err = cmp.Or(err, perr); perr == nil {
 			all = append(all, p)
-			if c, ok := p.(io.Closer); ok {
-				closers = append(closers, c)
-			}
 		}
 	}
 	if o.socket != "" {
