@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -253,13 +254,18 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 	}
 	metrics := serve.NewMetrics(flags.Version(), m)
 	notify := newNotifier(m, s)
-	m.Checked = func(c checker.Check) {
-		metrics.Checked(c)
-		notify.checked()
-	}
 	publishers, err := o.publishers(m, metrics, s, logger)
 	if err != nil {
 		return fail(exitFailed, err)
+	}
+	m.Checked = func(c checker.Check) {
+		metrics.Checked(c)
+		notify.checked()
+		for _, p := range publishers {
+			if p, ok := p.(*serve.Socket); ok {
+				p.Checked(c)
+			}
+		}
 	}
 
 	// Outputs end after the monitor, so that they publish its last word.
@@ -268,7 +274,7 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 	inner, stop := context.WithCancel(outer)
 	defer stop()
 	var outputs, watchers sync.WaitGroup
-	for _, p := range append(publishers, &logPublisher{logger: logger, address: s.Redis.Address}, notify) {
+	for _, p := range append(slices.Clip(publishers), &logPublisher{logger: logger, address: s.Redis.Address}, notify) {
 		outputs.Go(func() {
 			if err := p.Run(outer, m); err != nil {
 				end(err)
@@ -364,7 +370,7 @@ func (o *options) publishers(m *checker.Monitor, metrics *serve.Metrics, s flags
 		add(serve.NewSocket(o.socket, o.mode, document))
 	}
 	if o.agent != "" && err == nil {
-		add(serve.NewAgent(o.agent, o.agentDown, m))
+		add(serve.NewAgent(o.agent, o.agentDown))
 	}
 	if o.http != "" && err == nil {
 		add(serve.NewHTTP(o.http, metrics.Handler(), document))

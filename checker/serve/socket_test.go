@@ -157,7 +157,7 @@ func socket(t *testing.T, n *node) string {
 // agent serves a node as an HAProxy agent.
 func agent(t *testing.T, n *node, word string) string {
 	t.Helper()
-	l, err := serve.NewAgent("127.0.0.1:0", word, n.Monitor)
+	l, err := serve.NewAgent("127.0.0.1:0", word)
 	lab.Check(t, err)
 	until(t, func(ctx context.Context) error { return l.Run(ctx, n.Monitor) })
 	return l.Addr().String()
@@ -525,7 +525,7 @@ func TestAgentAddress(t *testing.T) {
 	n := watched(t, master)
 	taken := agent(t, n, "down")
 	for _, address := range []string{taken, "127.0.0.1:x", "256.0.0.1:1"} {
-		if _, err := serve.NewAgent(address, "down", n.Monitor); err == nil || !strings.Contains(err.Error(), "--agent") {
+		if _, err := serve.NewAgent(address, "down"); err == nil || !strings.Contains(err.Error(), "--agent") {
 			t.Errorf("agent on %s: %v", address, err)
 		}
 		if _, err := serve.NewHTTP(address, nil, n.document); err == nil || !strings.Contains(err.Error(), "--http") {
