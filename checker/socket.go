@@ -29,7 +29,7 @@ var errManyHosts = errors.New("the name has several addresses, which may be seve
 // none of one node.
 func dial(ctx context.Context, network, address string, deadline time.Time) (*socket, error) {
 	if network == "unix" {
-		return connect(unix.AF_UNIX, &unix.SockaddrUnix{Name: address}, deadline)
+		return connect(unix.AF_UNIX, nil, &unix.SockaddrUnix{Name: address}, deadline)
 	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
@@ -84,7 +84,7 @@ func oneHost(addrs []netip.Addr) bool {
 
 func connectIP(a netip.Addr, port int, deadline time.Time) (*socket, error) {
 	if a = a.Unmap(); a.Is4() {
-		return connect(unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: a.As4()}, deadline)
+		return connect(unix.AF_INET, nil, &unix.SockaddrInet4{Port: port, Addr: a.As4()}, deadline)
 	}
 	to := &unix.SockaddrInet6{Port: port, Addr: a.As16()}
 	if zone := a.Zone(); zone != "" {
@@ -94,16 +94,22 @@ func connectIP(a netip.Addr, port int, deadline time.Time) (*socket, error) {
 		}
 		to.ZoneId = uint32(i.Index)
 	}
-	return connect(unix.AF_INET6, to, deadline)
+	return connect(unix.AF_INET6, nil, to, deadline)
 }
 
-func connect(family int, to unix.Sockaddr, deadline time.Time) (*socket, error) {
+func connect(family int, from, to unix.Sockaddr, deadline time.Time) (*socket, error) {
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	s := &socket{fd: fd, deadline: deadline}
-	if err := s.connect(family, to); err != nil {
+	if from != nil {
+		err = unix.Bind(fd, from)
+	}
+	if err == nil {
+		err = s.connect(family, to)
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -203,12 +209,17 @@ func (s *socket) quiet() bool {
 	return err == unix.EAGAIN
 }
 
-// ReadSocket connects to a unix socket and returns what comes until its end,
-// or until so many lines are whole if lines is above 0; all within timeout.
-// Every error is an [*Error].
+// ReadSocket connects to the unix socket of a daemon, and returns so many
+// lines of what it says and what came with them; or all of it if lines is 0.
+// To ask for all, the client has a name, which the daemon sees when it
+// accepts. Every error, such as the end of timeout, is an [*Error].
 func ReadSocket(path string, timeout time.Duration, lines int) ([]byte, error) {
 	at := &Redis{Address: path, started: time.Now()}
-	s, err := connect(unix.AF_UNIX, &unix.SockaddrUnix{Name: path}, at.started.Add(timeout))
+	var from unix.Sockaddr
+	if lines == 0 {
+		from = &unix.SockaddrUnix{} // a name that the kernel chooses: unix(7), autobind
+	}
+	s, err := connect(unix.AF_UNIX, from, &unix.SockaddrUnix{Name: path}, at.started.Add(timeout))
 	if err != nil {
 		return nil, at.fail(StageDial, err)
 	}

@@ -163,10 +163,21 @@ func agent(t *testing.T, n *node, word string) string {
 	return l.Addr().String()
 }
 
+var names atomic.Int64
+
+// dial has a name on a unix socket: that asks for the document, too.
+func dial(network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: atOnce}
+	if network == "unix" {
+		d.LocalAddr = &net.UnixAddr{Net: network, Name: fmt.Sprintf("@serve-test-%d-%d", os.Getpid(), names.Add(1))}
+	}
+	return d.Dial(network, address)
+}
+
 // ask connects, says something first if it is not empty, and returns what
 // comes until the end. Whatever is not a clean end is an error.
 func ask(network, address, say string) (string, error) {
-	c, err := net.DialTimeout(network, address, atOnce)
+	c, err := dial(network, address)
 	if err != nil {
 		return "", err
 	}
@@ -462,7 +473,7 @@ func TestSaysFirst(t *testing.T) {
 		}
 		// A unix socket keeps what was written before a reset.
 		for range 20 {
-			c, err := net.DialTimeout("unix", path, atOnce)
+			c, err := dial("unix", path)
 			lab.Check(t, err)
 			c.SetDeadline(time.Now().Add(atOnce))
 			io.WriteString(c, say) // it may be closed already
@@ -539,5 +550,20 @@ func TestAgentAddress(t *testing.T) {
 	c.SetDeadline(time.Now().Add(atOnce))
 	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || line != "up ready 100%\n" {
 		t.Errorf("%q, %v", line, err)
+	}
+}
+
+// TestHead: a client without a name gets what an exit code needs, and no more.
+func TestHead(t *testing.T) {
+	t.Parallel()
+	n := watched(t, master)
+	path := socket(t, n)
+	c, err := net.DialTimeout("unix", path, atOnce)
+	lab.Check(t, err)
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(atOnce))
+	b, err := io.ReadAll(c)
+	if err != nil || string(b) != n.document().Head() || strings.Count(string(b), "\n") != report.HeadLines {
+		t.Errorf("%q, %v", b, err)
 	}
 }
