@@ -49,6 +49,9 @@ func (r *Redis) Probe(ctx context.Context) (Observation, error) {
 	var ok bool
 	if r.deadline, ok = ctx.Deadline(); !ok {
 		r.deadline = r.started.Add(DefaultTimeout)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, r.deadline)
+		defer cancel()
 	}
 	if r.socket != nil && r.socket.quiet() && r.same() {
 		o, err := r.ask("")

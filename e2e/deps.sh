@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 # A command, and Debian's package that has it.
 needed="redis-server:redis-server redis-sentinel:redis-sentinel redis-cli:redis-tools
-ip:iproute2 ss:iproute2 gcc:gcc /usr/bin/time:time"
+keepalived:keepalived haproxy:haproxy ip:iproute2 ss:iproute2 gcc:gcc /usr/bin/time:time"
 
 missing=
 for n in $needed; do

@@ -692,3 +692,48 @@ func TestManyReconnects(t *testing.T) {
 		return gauge("go_goroutines") <= goroutines+2 && gauge("process_open_fds") <= fds+2, nil
 	}))
 }
+
+// TestFullDisk: a demotion reaches keepalived although no file can be made,
+// and what could not be written is said once and made good later.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		lab.Missing(t, "not root: cannot mount a small disk")
+	}
+	disk := lab.TempDir(t)
+	lab.Check(t, syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"))
+	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
+	r := lab.New(t, lab.Options{})
+	d := start(t, r, "--track-file", disk+"/master", "--textfile", disk+"/redis.prom", "--textfile-interval", "100ms")
+	track := func(want string) {
+		t.Helper()
+		lab.Check(t, lab.Wait("the track file holds "+want, func() (bool, error) {
+			b, err := os.ReadFile(disk + "/master")
+			return string(b) == want+"\n" || want == "0" && os.IsNotExist(err), nil
+		}))
+	}
+	track("1")
+	filler, err := os.Create(disk + "/filler")
+	lab.Check(t, err)
+	defer filler.Close()
+	for err == nil {
+		_, err = filler.Write(make([]byte, 4096))
+	}
+	r.Must(t, "REPLICAOF", "127.0.0.1", "1")
+	track("0")
+	says := func(text string) {
+		t.Helper()
+		lab.Check(t, lab.Wait("the log says "+text, func() (bool, error) { return strings.Contains(d.Log(), text), nil }))
+	}
+	says("cannot write the textfile")
+	says("cannot write the track file")
+	lab.Check(t, d.Says(checker.ReasonRole))
+	lab.Check(t, filler.Truncate(0))
+	says("can write the textfile again")
+	says("can write the track file again")
+	r.Must(t, "REPLICAOF", "NO", "ONE")
+	track("1")
+	if n := strings.Count(d.Log(), "cannot write the textfile"); n != 1 {
+		t.Errorf("it is said %d times:\n%s", n, d.Log())
+	}
+}
