@@ -183,10 +183,13 @@ func Run(ctx context.Context, timeout time.Duration, probe ProbeFunc, policy Pol
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	c := Check{Time: time.Now()}
-	c.Observation, c.Err = probe(ctx)
+	d := &deadline{Context: ctx, at: c.Time.Add(timeout)}
+	defer d.stop()
+	if at, ok := ctx.Deadline(); ok && at.Before(d.at) {
+		d.at = at
+	}
+	c.Observation, c.Err = probe(d)
 	c.Duration = time.Since(c.Time)
 	if c.Err == nil && c.Duration > timeout {
 		c.Err = &Error{Reason: ReasonTimeout, Stage: StageReply, Err: fmt.Errorf("the answer came after %v, too late", c.Duration.Round(time.Millisecond))}

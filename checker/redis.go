@@ -163,7 +163,11 @@ func (r *Redis) ask(password string) (Observation, error) {
 		commands = append(commands, []string{"INFO", section})
 	}
 	r.socket.deadline = r.deadline
-	replies, errs, err := exchange(r.conn, commands)
+	room := plainRoom
+	if r.TLS != nil {
+		room = tlsRoom
+	}
+	replies, errs, err := exchange(r.conn, commands, room)
 	if err != nil {
 		return Observation{}, r.fail(StageReply, err)
 	}

@@ -12,9 +12,12 @@ import (
 // maxReply bounds what one exchange reads; a real one is some 3 KiB.
 const maxReply = 1 << 20
 
-// room is what a read is offered: more than a TLS record holds, so that
-// nothing of one stays behind where it is not seen.
-const room = 16<<10 + 1
+// What a read is offered: of TLS more than a record holds, so that nothing of
+// one stays behind where it is not seen.
+const (
+	plainRoom = 4096
+	tlsRoom   = 16<<10 + 1
+)
 
 // maxLine bounds a line outside of a bulk string.
 const maxLine = 4096
@@ -33,11 +36,11 @@ const errSpeaksTLS = protocolError("the server speaks TLS")
 
 // exchange sends the commands in one write and returns exactly one reply for
 // each: a string, or a [replyError]. It believes a stream only if it is RESP2
-// without a flaw, ends with the last reply, and is at most 1 MiB. After any
-// error the connection is unusable.
+// without a flaw, ends with the last reply, and is at most 1 MiB. A read is
+// offered at least room. After any error the connection is unusable.
 //
 // Format: https://redis.io/docs/latest/develop/reference/protocol-spec/ .
-func exchange(c net.Conn, commands [][]string) ([]string, []error, error) {
+func exchange(c net.Conn, commands [][]string, room int) ([]string, []error, error) {
 	if _, err := c.Write(encode(commands)); err != nil {
 		return nil, nil, lastWords(c, err)
 	}
@@ -100,12 +103,16 @@ func refusal(err error) bool {
 func encode(commands [][]string) []byte {
 	var b []byte
 	for _, c := range commands {
-		b = fmt.Appendf(b, "*%d\r\n", len(c))
+		b = appendHeader(b, '*', len(c))
 		for _, arg := range c {
-			b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(arg), arg)
+			b = append(append(appendHeader(b, '$', len(arg)), arg...), "\r\n"...)
 		}
 	}
 	return b
+}
+
+func appendHeader(b []byte, kind byte, n int) []byte {
+	return append(strconv.AppendInt(append(b, kind), int64(n), 10), "\r\n"...)
 }
 
 var errTooLarge = protocolError("the reply is larger than 1 MiB")

@@ -54,7 +54,7 @@ func TestExchange(t *testing.T) {
 			if size < 4 && len(tt.stream) > 1<<16 {
 				continue
 			}
-			replies, errs, err := exchange(&replay{Reader: strings.NewReader(tt.stream), size: size}, [][]string{{"A"}, {"B"}})
+			replies, errs, err := exchange(&replay{Reader: strings.NewReader(tt.stream), size: size}, [][]string{{"A"}, {"B"}}, plainRoom)
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					// A surplus that comes in a later read is found by the next probe.

@@ -28,6 +28,7 @@ import (
 // otherwise, for it shares its processors with this daemon.
 type Socket struct {
 	ready    atomic.Pointer[head]
+	asked    atomic.Int32 // checks for which the head is still made ready
 	document func() report.Document
 	listener *net.UnixListener
 	file     *os.File // the listener's, in blocking mode
@@ -41,8 +42,16 @@ type head struct {
 	text   string
 }
 
-// Checked makes the head ready. It is for [checker.Monitor.Checked].
+// readyFor is how many checks after a client asked the next one is expected.
+const readyFor = 100
+
+// Checked makes the head ready, if clients have asked of late. It is for
+// [checker.Monitor.Checked].
 func (s *Socket) Checked(checker.Check) {
+	if s.asked.Load() <= 0 {
+		return
+	}
+	s.asked.Add(-1)
 	d := s.document()
 	s.ready.Store(&head{d.Time, d.Reason, d.Head()})
 }
@@ -135,6 +144,7 @@ func (s *Socket) Run(ctx context.Context, m *checker.Monitor) error {
 }
 
 func (s *Socket) answer(c int, m *checker.Monitor, all bool) {
+	s.asked.Store(readyFor)
 	status, _ := m.Status()
 	ready := s.ready.Load()
 	if !all && ready != nil && ready.check == status.Check.Time && ready.reason == status.Verdict.Reason {
