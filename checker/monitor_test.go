@@ -165,9 +165,10 @@ func TestAge(t *testing.T) {
 // TestSilenceEndsAYes: a yes does not outlive max-age by --fall.
 func TestSilenceEndsAYes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		first := true
+		var up atomic.Bool
+		up.Store(true)
 		m := &checker.Monitor{Fall: 1000, Rise: 2, Probe: func(ctx context.Context) (checker.Observation, error) {
-			if first {
+			if up.Load() {
 				return master(), nil
 			}
 			return outcomes['t'].o, outcomes['t'].err
@@ -175,7 +176,7 @@ func TestSilenceEndsAYes(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go m.Run(ctx)
 		<-time.After(checker.DefaultInterval + checker.DefaultInterval/2)
-		first = false
+		up.Store(false)
 		<-time.After(checker.DefaultMaxAge - checker.DefaultInterval/2)
 		if s, _ := m.Status(); s.Verdict.Answer() != checker.Yes {
 			t.Errorf("at max-age: %+v", s.Verdict)
@@ -188,7 +189,7 @@ func TestSilenceEndsAYes(t *testing.T) {
 		if s, _ := m.Status(); s.Verdict.Reason != checker.ReasonTimeout {
 			t.Errorf("after that: %+v", s.Verdict)
 		}
-		first = true
+		up.Store(true)
 		<-time.After(checker.DefaultInterval)
 		if s, _ := m.Status(); s.Verdict.Answer() == checker.Yes {
 			t.Error("one good check was enough for a rise of 2")
