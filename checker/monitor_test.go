@@ -117,6 +117,7 @@ func TestStale(t *testing.T) {
 			t.Errorf("above max-age: %+v", s.Verdict)
 		}
 		<-time.After(10 * time.Millisecond)
+		synctest.Wait()
 		if got := seen[len(seen)-1]; got != checker.ReasonStale {
 			t.Errorf("Watch ended with %v: nobody was told that the status is stale", seen)
 		}
