@@ -263,6 +263,10 @@ func TestNoLostWakeup(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
 	s, changed := m.Status()
+	for s.Verdict.Reason == checker.ReasonStarting { // the first check needs no Wake
+		<-changed
+		s, changed = m.Status()
+	}
 	for range 1000 {
 		m.Wake()
 		select {
