@@ -3,7 +3,9 @@ package checker_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -81,6 +83,24 @@ func TestDamping(t *testing.T) {
 	}
 }
 
+// record keeps what other goroutines report.
+type record struct {
+	mu  sync.Mutex
+	all []checker.Reason
+}
+
+func (r *record) add(reason checker.Reason) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, reason)
+}
+
+func (r *record) reasons() []checker.Reason {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.all)
+}
+
 // TestStale: a poller that is stuck, or was never started, leaves no yes.
 func TestStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -97,12 +117,11 @@ func TestStale(t *testing.T) {
 		if s, _ := m.Status(); s.Verdict.Reason != checker.ReasonStarting || s.For(checker.RoleReplica).Reason != checker.ReasonStarting {
 			t.Errorf("before the first check: %+v", s.Verdict)
 		}
-		var checks []checker.Reason
-		m.Checked = func(c checker.Check) { checks = append(checks, c.Verdict.Reason) }
+		var checks, seen record
+		m.Checked = func(c checker.Check) { checks.add(c.Verdict.Reason) }
 		ctx, cancel := context.WithCancel(t.Context())
 		go m.Run(ctx)
-		var seen []checker.Reason
-		go m.Watch(ctx, time.Hour, func(s checker.Status) { seen = append(seen, s.Verdict.Reason) })
+		go m.Watch(ctx, time.Hour, func(s checker.Status) { seen.add(s.Verdict.Reason) })
 		synctest.Wait()
 		if s, _ := m.Status(); s.Verdict.Answer() != checker.Yes || !s.Fresh() {
 			t.Errorf("after the first check: %+v", s.Verdict)
@@ -118,19 +137,19 @@ func TestStale(t *testing.T) {
 		}
 		<-time.After(10 * time.Millisecond)
 		synctest.Wait()
-		if got := seen[len(seen)-1]; got != checker.ReasonStale {
-			t.Errorf("Watch ended with %v: nobody was told that the status is stale", seen)
+		if all := seen.reasons(); all[len(all)-1] != checker.ReasonStale {
+			t.Errorf("Watch ended with %v: nobody was told that the status is stale", all)
 		}
 		// A stuck probe's answer came too late to be believed; the next one is.
 		close(stuck)
 		synctest.Wait()
-		if len(checks) < 2 || checks[1] != checker.ReasonTimeout {
-			t.Errorf("the checks were %v, want the late answer to be a timeout", checks)
+		if all := checks.reasons(); len(all) < 2 || all[1] != checker.ReasonTimeout {
+			t.Errorf("the checks were %v, want the late answer to be a timeout", all)
 		}
 		<-time.After(checker.DefaultInterval)
 		synctest.Wait()
-		if got := seen[len(seen)-1]; got != checker.OK {
-			t.Errorf("Watch ended with %v: nobody was told that the status is fresh again", seen)
+		if all := seen.reasons(); all[len(all)-1] != checker.OK {
+			t.Errorf("Watch ended with %v: nobody was told that the status is fresh again", all)
 		}
 		cancel()
 		synctest.Wait()
