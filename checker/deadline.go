@@ -3,6 +3,7 @@ package checker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,19 +14,33 @@ type deadline struct {
 	context.Context
 	at time.Time
 
-	once   sync.Once
-	timed  context.Context
+	once  sync.Once
+	timed atomic.Pointer[timed] // nil as long as nobody has waited
+}
+
+type timed struct {
+	context.Context
 	cancel context.CancelFunc
 }
 
 func (d *deadline) Deadline() (time.Time, bool) { return d.at, true }
 
-func (d *deadline) Done() <-chan struct{} {
-	d.once.Do(func() { d.timed, d.cancel = context.WithDeadline(d.Context, d.at) })
-	return d.timed.Done()
+func (d *deadline) Done() <-chan struct{} { return d.wait().Done() }
+
+func (d *deadline) wait() *timed {
+	d.once.Do(func() {
+		ctx, cancel := context.WithDeadline(d.Context, d.at)
+		d.timed.Store(&timed{ctx, cancel})
+	})
+	return d.timed.Load()
 }
 
+// Err agrees with Done for whoever has called it: a channel that is closed
+// must come with an error.
 func (d *deadline) Err() error {
+	if t := d.timed.Load(); t != nil {
+		return t.Err()
+	}
 	if err := d.Context.Err(); err != nil {
 		return err
 	}
@@ -35,11 +50,9 @@ func (d *deadline) Err() error {
 	return nil
 }
 
-// stop ends the timer, if there is one, and makes none possible later.
+// stop ends the wait of those who have asked, if any.
 func (d *deadline) stop() {
-	d.once.Do(func() {
-		ctx, cancel := context.WithCancel(d.Context)
-		d.timed, d.cancel = ctx, cancel
-	})
-	d.cancel()
+	if t := d.timed.Load(); t != nil {
+		t.cancel()
+	}
 }

@@ -38,8 +38,13 @@ func TestDeadline(t *testing.T) {
 		t.Error(d.Err())
 	}
 	d.stop()
-	// Whoever asks when it is over does not wait for ever.
-	late := &deadline{Context: t.Context(), at: time.Now().Add(time.Hour)}
-	late.stop()
-	<-late.Done()
+	// A child that outlives the probe ends with it, and is told why.
+	over := &deadline{Context: context.Background(), at: time.Now().Add(time.Hour)}
+	child, end := context.WithCancel(over)
+	defer end()
+	over.stop()
+	<-child.Done()
+	if !errors.Is(child.Err(), context.Canceled) || !errors.Is(over.Err(), context.Canceled) {
+		t.Errorf("%v, %v", child.Err(), over.Err())
+	}
 }
