@@ -37,6 +37,10 @@ type Monitor struct {
 	// Disabled is asked at every check whether the operator has taken the node
 	// out, and for the note on it. Nil means never.
 	Disabled func() (note string, disabled bool)
+	// Impaired is asked at every [Monitor.Status] why the answer cannot be
+	// given everywhere; then it is stale everywhere. Empty means that it can.
+	// Nil means always. It must not block.
+	Impaired func() string
 	// Checked is called after every check, by the goroutine of Run.
 	Checked func(Check)
 
@@ -268,15 +272,30 @@ func (m *Monitor) Status() (Status, <-chan struct{}) {
 	m.init()
 	s := m.status
 	s.Age = time.Since(m.known())
-	if s.Age > m.maxAge() && !m.stopping {
-		stale := Verdict{Reason: ReasonStale, Detail: "what the last check found is " + s.Age.Round(time.Millisecond).String() + " old, and good for " + m.maxAge().String(),
-			Hint: "Redis or the daemon hangs, or the machine has no time for them: see their logs"}
-		s.Verdict = stale
-		s.roles = make(map[Role]Verdict)
-		for role := range m.status.roles {
-			s.roles[role] = stale
+	if m.stopping {
+		return s, m.changed
+	}
+	stale := Verdict{Reason: ReasonStale, Detail: "what the last check found is " + s.Age.Round(time.Millisecond).String() + " old, and good for " + m.maxAge().String(),
+		Hint: "Redis or the daemon hangs, or the machine has no time for them: see their logs"}
+	all := s.Age > m.maxAge()
+	if m.Impaired != nil {
+		if why := m.Impaired(); why != "" {
+			all, stale.Detail = true, why
 		}
 	}
+	if !all && time.Since(m.answered) <= m.maxAge() {
+		return s, m.changed
+	}
+	// A yes for another role than the wanted one is as old as the last answer,
+	// even where the verdict for the wanted one is younger.
+	s.roles = make(map[Role]Verdict, len(m.status.roles))
+	for role, v := range m.status.roles {
+		if all || v.Answer() == Yes {
+			v = stale
+		}
+		s.roles[role] = v
+	}
+	s.Verdict = s.roles[m.Policy.Want()]
 	return s, m.changed
 }
 
@@ -303,12 +322,12 @@ func (m *Monitor) Watch(ctx context.Context, every time.Duration, f func(Status)
 	defer timer.Stop()
 	for {
 		s, changed := m.Status()
-		f(s)
-		wait := every
-		if left := m.maxAge() - s.Age; left >= 0 {
-			wait = min(wait, left+time.Millisecond)
+		again := time.Now().Add(every)
+		if left := m.maxAge() - s.Age; left >= 0 && left < every {
+			again = time.Now().Add(left + time.Millisecond)
 		}
-		timer.Reset(wait)
+		f(s)
+		timer.Reset(time.Until(again))
 		select {
 		case <-ctx.Done():
 			return

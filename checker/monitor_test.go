@@ -327,3 +327,61 @@ func TestForOtherRole(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// TestAgeOfOtherRole: a yes for the role that is not wanted is as old as the
+// last answer, too.
+func TestAgeOfOtherRole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var up atomic.Bool
+		up.Store(true)
+		m := &checker.Monitor{Fall: 1000, Probe: func(context.Context) (checker.Observation, error) {
+			if up.Load() {
+				return replica(), nil
+			}
+			return outcomes['t'].o, outcomes['t'].err
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		go m.Run(ctx)
+		<-time.After(checker.DefaultInterval / 2)
+		up.Store(false)
+		<-time.After(checker.DefaultMaxAge - checker.DefaultInterval/2)
+		if s, _ := m.Status(); s.For(checker.RoleReplica).Answer() != checker.Yes {
+			t.Errorf("at max-age: %+v", s.For(checker.RoleReplica))
+		}
+		<-time.After(time.Millisecond)
+		if s, _ := m.Status(); s.For(checker.RoleReplica).Answer() == checker.Yes || s.For(checker.RoleAny).Answer() == checker.Yes || s.Verdict.Reason != checker.ReasonRole {
+			t.Errorf("above max-age: %+v, wanted %+v", s.For(checker.RoleReplica), s.Verdict)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// TestImpaired: an output that cannot say no makes all of them say no.
+func TestImpaired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var why atomic.Pointer[string]
+		m := &checker.Monitor{
+			Probe: func(context.Context) (checker.Observation, error) { return master(), nil },
+			Impaired: func() string {
+				if w := why.Load(); w != nil {
+					return *w
+				}
+				return ""
+			},
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go m.Run(ctx)
+		synctest.Wait()
+		if s, _ := m.Status(); s.Verdict.Answer() != checker.Yes {
+			t.Errorf("%+v", s.Verdict)
+		}
+		text := "the disk hangs"
+		why.Store(&text)
+		if s, _ := m.Status(); s.Fresh() || s.Verdict.Detail != text || s.For(checker.RoleAny).Answer() == checker.Yes {
+			t.Errorf("%+v", s.Verdict)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,23 @@ type TrackFile struct {
 	// Failed is called when the file cannot be written, and with nil when it
 	// can again.
 	Failed func(error)
+
+	begun atomic.Int64 // when the write under way began, in Unix nanoseconds; 0 for none
+	wrong atomic.Bool  // the file may hold a 1 that should be a 0
+}
+
+// Impaired says why keepalived may be told what is not so: a write hangs, or a
+// 0 could be brought into the file in no way. Empty if neither is so. It is
+// for [checker.Monitor.Impaired]: the dead man's switch beside the file must
+// then speak.
+func (t *TrackFile) Impaired() string {
+	if begun := t.begun.Load(); begun != 0 && time.Since(time.Unix(0, begun)) > rewrite {
+		return "the track file cannot be written: its disk hangs"
+	}
+	if t.wrong.Load() {
+		return "the track file cannot be written, and holds what is no longer true"
+	}
+	return ""
 }
 
 // NewTrackFile writes "0". Its directory must exist: keepalived drops a
@@ -64,24 +82,34 @@ func (t *TrackFile) Run(ctx context.Context, m *checker.Monitor) error {
 // into the old one, and if that fails, too, the old one is removed: to
 // keepalived that is a 0 as well.
 func (t *TrackFile) Write(yes bool) error {
+	t.begun.Store(time.Now().UnixNano())
+	defer t.begun.Store(0)
+	written, err := t.write(yes)
+	t.wrong.Store(!yes && !written)
+	return err
+}
+
+// write returns the first thing that failed, and whether the file says so
+// nevertheless.
+func (t *TrackFile) write(yes bool) (written bool, err error) {
 	content := "0\n"
 	if yes {
 		content = "1\n"
 	}
-	err := t.replace(content)
+	err = t.replace(content)
 	if err == nil || yes {
-		return err
+		return err == nil, err
 	}
 	if old, oerr := os.OpenFile(t.Path, os.O_WRONLY, 0); oerr == nil {
 		_, werr := old.WriteAt([]byte(content), 0)
 		if cerr := old.Close(); werr == nil && cerr == nil {
-			return err
+			return true, err
 		}
 	}
 	if rerr := syscall.Unlink(t.Path); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
-		return errors.Join(err, rerr)
+		return false, errors.Join(err, rerr)
 	}
-	return err
+	return true, err
 }
 
 func (t *TrackFile) replace(content string) error {

@@ -45,12 +45,17 @@ type Listener struct {
 // forbiddenRetry is after how long a missing right is asked for again.
 const forbiddenRetry = 10 * time.Second
 
+// breath is the least time from one dial to the next, for a server that
+// accepts every subscription and ends it.
+const breath = 10 * time.Millisecond
+
 // dialTimeout bounds the dial and the handshake.
 const dialTimeout = time.Second
 
 // Run listens until ctx is done.
 func (l *Listener) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
+		begun := time.Now()
 		stood, err := l.listen(ctx)
 		wait := l.Retry
 		switch {
@@ -58,7 +63,7 @@ func (l *Listener) Run(ctx context.Context) error {
 			return nil
 		case stood:
 			l.Closed()
-			continue
+			wait = breath - time.Since(begun)
 		case redis.IsPermissionError(err):
 			l.Forbidden()
 			wait = forbiddenRetry

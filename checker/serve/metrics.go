@@ -96,7 +96,7 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, r := range checker.Reasons() {
 		gauge("reason", one(s.Verdict.Reason == r), string(r))
 	}
-	answered := !s.Check.Time.IsZero() && s.Check.Err == nil
+	answered := !s.Check.Time.IsZero() && s.Check.Err == nil && s.Fresh()
 	for _, r := range []checker.Role{checker.RoleMaster, checker.RoleReplica, checker.RoleActiveReplica, checker.RoleSentinel} {
 		gauge("role", one(answered && s.Observation.Role == r), string(r))
 	}

@@ -56,6 +56,9 @@ func (s *Socket) Checked(checker.Check) {
 	s.ready.Store(&head{d.Time, d.Reason, d.Head()})
 }
 
+// ErrInUse is that of [NewSocket] where another program answers.
+var ErrInUse = errors.New("another daemon answers there")
+
 // NewSocket listens. A socket that a dead daemon left is replaced. A live
 // one's is not, nor that of another program: it holds a lock beside it.
 func NewSocket(path string, mode os.FileMode, document func() report.Document) (*Socket, error) {
@@ -69,7 +72,7 @@ func NewSocket(path string, mode os.FileMode, document func() report.Document) (
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
-		return fail(errors.New("another daemon answers there"))
+		return fail(ErrInUse)
 	}
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != os.ModeSocket {
@@ -82,7 +85,7 @@ func NewSocket(path string, mode os.FileMode, document func() report.Document) (
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			lock.Close()
-			return fail(errors.New("another program answers there"))
+			return fail(fmt.Errorf("%w, or another program", ErrInUse))
 		}
 		os.Remove(path)
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -11,6 +13,49 @@ import (
 	"redis-is-master/checker"
 	"redis-is-master/cmd/internal/flags"
 )
+
+// background writes in a goroutine of its own, for a log whose reader hangs
+// must not keep anybody from publishing a no. What does not fit is dropped.
+type background struct {
+	lines chan []byte
+	done  chan struct{}
+}
+
+func newBackground(w io.Writer) *background {
+	b := &background{lines: make(chan []byte, 1000), done: make(chan struct{})}
+	go func() {
+		defer close(b.done)
+		for line := range b.lines {
+			if line == nil {
+				return
+			}
+			w.Write(line)
+		}
+	}()
+	return b
+}
+
+func (b *background) Write(line []byte) (int, error) {
+	select {
+	case b.lines <- bytes.Clone(line):
+	default:
+	}
+	return len(line), nil
+}
+
+// flush ends it and waits a second at most for what is left.
+func (b *background) flush() {
+	timeout := time.After(time.Second)
+	select {
+	case b.lines <- nil:
+	case <-timeout:
+		return
+	}
+	select {
+	case <-b.done:
+	case <-timeout:
+	}
+}
 
 // logPublisher logs changes of the reason, and nothing else.
 type logPublisher struct {

@@ -169,9 +169,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return fail(exitUsage, err)
 	}
 	options := &slog.HandlerOptions{Level: o.level}
-	logger := slog.New(slog.NewTextHandler(stderr, options))
+	var out io.Writer = stderr
+	if !o.once {
+		background := newBackground(stderr)
+		defer background.flush()
+		out = background
+	}
+	logger := slog.New(slog.NewTextHandler(out, options))
 	if o.logFormat == "json" {
-		logger = slog.New(slog.NewJSONHandler(stderr, options))
+		logger = slog.New(slog.NewJSONHandler(out, options))
 	}
 	for _, w := range s.Warnings {
 		logger.Warn(w)
@@ -193,15 +199,15 @@ func (o *options) runOnce(ctx context.Context, s flags.Settings, stdout io.Write
 	m.Checked = func(c checker.Check) { checked(c); cancel() }
 	m.Run(ctx)
 	status, _ := m.Status()
-	if e, ok := errors.AsType[flags.Error](status.Check.Err); ok {
-		return fail(exitUsage, e)
-	}
 	var errs []error
 	if o.trackFile != "" {
 		errs = append(errs, (&keepalived.TrackFile{Path: o.trackFile}).Write(status.Verdict.Answer() == checker.Yes))
 	}
 	if o.textfile != "" {
 		errs = append(errs, (&serve.Textfile{Path: o.textfile, Metrics: metrics}).Write())
+	}
+	if e, ok := errors.AsType[flags.Error](status.Check.Err); ok {
+		return fail(exitUsage, e)
 	}
 	fmt.Fprintln(stdout, report.FromStatus(s.Redis.Address, flags.Version(), s.Policy, status).Text())
 	if err := errors.Join(errs...); err != nil {
@@ -244,6 +250,11 @@ func (o *options) disabled() (note string, disabled bool) {
 // daemon runs until SIGTERM, SIGINT, the end of ctx, or the failure of an
 // output.
 func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Logger, fail func(int, error) int) int {
+	// A log that nobody reads any more must not end the daemon.
+	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	m := o.monitor(s)
 	var reload atomic.Bool
 	m.Probe = func(ctx context.Context) (checker.Observation, error) {
@@ -256,7 +267,15 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 	notify := newNotifier(m, s)
 	publishers, err := o.publishers(m, metrics, s, logger)
 	if err != nil {
+		if o.trackFile != "" && !errors.Is(err, serve.ErrInUse) {
+			(&keepalived.TrackFile{Path: o.trackFile}).Write(false) // a dead daemon may have left a 1
+		}
 		return fail(exitFailed, err)
+	}
+	for _, p := range publishers {
+		if t, ok := p.(*keepalived.TrackFile); ok {
+			m.Impaired = t.Impaired
+		}
 	}
 	m.Checked = func(c checker.Check) {
 		metrics.Checked(c)
@@ -277,6 +296,7 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 	for _, p := range append(slices.Clip(publishers), &logPublisher{logger: logger, address: s.Redis.Address}, notify) {
 		outputs.Go(func() {
 			if err := p.Run(outer, m); err != nil {
+				m.Stop() // no output may end with a yes
 				end(err)
 			}
 		})
@@ -305,9 +325,6 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 		})
 	}
 
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer signal.Stop(signals)
 	logger.Info("started", "version", flags.Version(), "redis", s.Redis.Address, "role", s.Policy.Want())
 	for stopping := false; !stopping; {
 		select {
@@ -328,9 +345,14 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 	if outer.Err() == nil {
 		notify.stopping()
 		logger.Info("stopping", "drain", o.drain)
-		select {
-		case <-time.After(o.drain):
-		case <-signals:
+		drained := time.After(o.drain)
+		for draining := true; draining; {
+			select {
+			case <-drained:
+				draining = false
+			case got := <-signals:
+				draining = got == syscall.SIGHUP
+			}
 		}
 	}
 	stop()

@@ -737,3 +737,75 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("it is said %d times:\n%s", n, d.Log())
 	}
 }
+
+// TestDeadLog: whoever reads the log has died, or reads no more. Neither may
+// keep a no from keepalived.
+func TestDeadLog(t *testing.T) {
+	t.Parallel()
+	for name, dies := range map[string]bool{"the reader is dead": true, "the reader hangs": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := lab.New(t, lab.Options{})
+			dir := lab.TempDir(t)
+			reader, writer, err := os.Pipe()
+			lab.Check(t, err)
+			defer reader.Close()
+			cmd := exec.Command(filepath.Join(bin, "redis-is-masterd"), "-s", r.Socket, "--socket", dir+"/s", "--track-file", dir+"/t")
+			cmd.Stderr = writer
+			lab.Check(t, cmd.Start())
+			defer cmd.Process.Kill()
+			tracks := func(want string) {
+				t.Helper()
+				lab.Check(t, lab.Wait("the track file holds "+want, func() (bool, error) {
+					b, err := os.ReadFile(dir + "/t")
+					return string(b) == want+"\n" || want == "0" && os.IsNotExist(err), nil
+				}))
+			}
+			tracks("1")
+			if dies {
+				reader.Close()
+			} else { // fill the pipe, so that the next line blocks
+				fd := int(writer.Fd())
+				lab.Check(t, syscall.SetNonblock(fd, true))
+				for err = nil; err == nil; {
+					_, err = syscall.Write(fd, make([]byte, 4096))
+				}
+				lab.Check(t, syscall.SetNonblock(fd, false))
+			}
+			writer.Close()
+			r.Must(t, "REPLICAOF", "127.0.0.1", "1")
+			tracks("0")
+			lab.Check(t, cmd.Process.Signal(syscall.SIGHUP)) // logs, too
+			r.Must(t, "REPLICAOF", "NO", "ONE")
+			tracks("1")
+			lab.Check(t, cmd.Process.Signal(syscall.SIGTERM))
+			tracks("0")
+			cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != 0 {
+				t.Errorf("exit code %d, %v", code, cmd.ProcessState)
+			}
+			tracks("0")
+		})
+	}
+}
+
+// TestFailedStart: a start that fails, and a --once that cannot read the
+// password, leave no 1 that a dead daemon wrote.
+func TestFailedStart(t *testing.T) {
+	t.Parallel()
+	dir := lab.TempDir(t)
+	for args, want := range map[string]int{
+		"--http 256.0.0.1:1 --socket " + dir + "/s": 1,
+		"--socket " + dir + "/none/s":               1,
+		"--once --password-file " + dir + "/none":   3,
+	} {
+		track := filepath.Join(dir, "master")
+		lab.Check(t, os.WriteFile(track, []byte("1\n"), 0o644))
+		cmd := exec.Command(filepath.Join(bin, "redis-is-masterd"), append(strings.Fields(args), "--track-file", track)...)
+		out, _ := cmd.CombinedOutput()
+		b, _ := os.ReadFile(track)
+		if code := cmd.ProcessState.ExitCode(); code != want || string(b) != "0\n" {
+			t.Errorf("%s: exit code %d, track file %q: %s", args, code, b, out)
+		}
+	}
+}
