@@ -52,9 +52,6 @@ func (r *Redis) fail(stage Stage, err error) *Error {
 		e.Reason, e.Hint = ReasonTLS, "see the server's log"
 	default:
 		e.Reason, e.Hint = ReasonUnreachable, "see --host, and the routes to it"
-		if e.Err == errManyHosts {
-			e.Hint = "give the address of the one node, or 127.0.0.1"
-		}
 	}
 	return e
 }
@@ -70,6 +67,10 @@ var timeoutHints = map[Stage]string{
 
 func (e *Error) dialing() {
 	e.Reason, e.Hint = ReasonUnreachable, "see --host, and the routes to it"
+	if e.Err == errManyHosts {
+		e.Hint = "give the address of the one node, or 127.0.0.1"
+		return
+	}
 	if dns, ok := errors.AsType[*net.DNSError](e.Err); ok {
 		e.Err, e.Hint = dns, "see --host and the resolver"
 		return

@@ -18,6 +18,10 @@ import (
 // that one which was deleted or spoilt heals.
 const rewrite = time.Second
 
+// epoch carries a monotonic clock: a jump of the wall clock must not hide a
+// write that hangs.
+var epoch = time.Now()
+
 // A TrackFile is a file for keepalived's track_file with weight 0 reverse: it
 // holds "1" and a newline while the node is what is wanted, else "0".
 //
@@ -30,7 +34,7 @@ type TrackFile struct {
 	// can again.
 	Failed func(error)
 
-	begun atomic.Int64 // when the write under way began, in Unix nanoseconds; 0 for none
+	begun atomic.Int64 // when the write under way began, in nanoseconds since epoch; 0 for none
 	wrong atomic.Bool  // the file may hold a 1 that should be a 0
 }
 
@@ -39,7 +43,7 @@ type TrackFile struct {
 // for [checker.Monitor.Impaired]: the dead man's switch beside the file must
 // then speak.
 func (t *TrackFile) Impaired() string {
-	if begun := t.begun.Load(); begun != 0 && time.Since(time.Unix(0, begun)) > rewrite {
+	if begun := t.begun.Load(); begun != 0 && time.Since(epoch)-time.Duration(begun) > rewrite {
 		return "the track file cannot be written: its disk hangs"
 	}
 	if t.wrong.Load() {
@@ -82,7 +86,7 @@ func (t *TrackFile) Run(ctx context.Context, m *checker.Monitor) error {
 // into the old one, and if that fails, too, the old one is removed: to
 // keepalived that is a 0 as well.
 func (t *TrackFile) Write(yes bool) error {
-	t.begun.Store(time.Now().UnixNano())
+	t.begun.Store(int64(time.Since(epoch)))
 	defer t.begun.Store(0)
 	written, err := t.write(yes)
 	t.wrong.Store(!yes && !written)
