@@ -54,11 +54,22 @@ const OK Reason = "ok"
 
 // What Redis itself said, in the order in which [Policy.Rules] asks.
 const (
-	ReasonRole    Reason = "role"    // it has another role than the wanted one
-	ReasonLoading Reason = "loading" // it is still reading its data set into memory
-	ReasonCluster Reason = "cluster" // it is a Redis Cluster node, where a master may own no slots
-	ReasonLink    Reason = "link"    // a replica whose link to its master is down
-	ReasonSyncing Reason = "syncing" // a replica that is being given the data set
+	ReasonRole     Reason = "role"     // it has another role than the wanted one
+	ReasonLoading  Reason = "loading"  // it is still reading its data set into memory
+	ReasonCluster  Reason = "cluster"  // it is a Redis Cluster node, where a master may own no slots
+	ReasonLink     Reason = "link"     // a replica whose link to its master is down
+	ReasonSyncing  Reason = "syncing"  // a replica that is being given the data set
+	ReasonLag      Reason = "lag"      // a replica that is too far behind its master
+	ReasonReplicas Reason = "replicas" // a master with too few online replicas
+)
+
+// What the Sentinels, or the lack of them, make of a role:master; and a guard
+// that only counts where they say nothing.
+const (
+	ReasonSentinel    Reason = "sentinel"    // they name another node
+	ReasonNoQuorum    Reason = "no-quorum"   // too few of the listed ones answer
+	ReasonUnconfirmed Reason = "unconfirmed" // none has been heard yet, or not for long enough
+	ReasonUptime      Reason = "uptime"      // the process is too young to be believed
 )
 
 // No answer, or none that can be trusted.
@@ -85,7 +96,8 @@ const (
 // Reasons returns the closed set in the order of the documentation.
 func Reasons() []Reason {
 	return []Reason{
-		OK, ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing,
+		OK, ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing, ReasonLag, ReasonReplicas,
+		ReasonSentinel, ReasonNoQuorum, ReasonUnconfirmed, ReasonUptime,
 		ReasonRefused, ReasonUnreachable, ReasonTimeout, ReasonAuth, ReasonPermission, ReasonTLS, ReasonMaxClients, ReasonBusy, ReasonProtocol,
 		ReasonStarting, ReasonStale, ReasonDisabled, ReasonStopping,
 	}
@@ -97,7 +109,8 @@ func (r Reason) Answer() Answer {
 	switch r {
 	case OK:
 		return Yes
-	case ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing, ReasonStarting, ReasonDisabled, ReasonStopping:
+	case ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing, ReasonLag, ReasonReplicas,
+		ReasonSentinel, ReasonNoQuorum, ReasonUnconfirmed, ReasonUptime, ReasonStarting, ReasonDisabled, ReasonStopping:
 		return No
 	}
 	return Unknown
@@ -115,8 +128,9 @@ const (
 	StageReply    Stage = "reply"    // INFO and its reply
 )
 
-// An Observation is what a node said of itself: facts, no opinion. A number
-// the node did not report is zero; a duration it did not report is negative.
+// An Observation is what a node said of itself, and others said of it: facts,
+// no opinion. A number the node did not report is zero, or negative where that
+// is said; a duration it did not report is negative.
 type Observation struct {
 	Role     Role
 	WireRole string // the word the node used, such as "slave"
@@ -126,15 +140,26 @@ type Observation struct {
 	Uptime  time.Duration
 	Loading bool // the data set is still being read
 	Cluster bool // a Redis Cluster node
+	TCPPort int  // on which it listens
 
-	Replicas int    // online replicas (state=online) of a master
-	Offset   int64  // bytes of the replication stream written or applied
-	Failover string // master_failover_state, Redis 6.2 and later
+	Replicas     int      // online replicas (state=online) of a master
+	GoodReplicas int      // those of them that lag by min-replicas-max-lag at most, where the server counts them, else by 10 s; negative if it is no master
+	Offset       int64    // bytes of the replication stream written or applied
+	Failover     string   // master_failover_state, Redis 6.2 and later
+	Followers    []string // host:port of the online replicas that were heard within the last second or two
 
 	MasterAddr string        // host:port that a replica follows
 	LinkUp     bool          // a replica's master_link_status
 	Syncing    bool          // a replica's master_sync_in_progress
 	LastIO     time.Duration // since a replica heard its master
+
+	Behind int64  // bytes of the master's stream that a replica has not applied; negative if the master was not asked, or did not say
+	Hellos Hellos // what the Sentinels publish on the node, where somebody listens
+	Quorum Quorum // what the listed Sentinels answered, if they were asked
+
+	// Connection is the number of the connection that answered; 0 if that is
+	// not known. A Sentinel that changes a node's role closes all of them.
+	Connection int
 }
 
 // An Error is a probe that gave no answer which can be trusted. Its text

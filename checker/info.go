@@ -13,6 +13,8 @@ import (
 // sections in one INFO need Redis 7.0.
 var infoSections = [...]string{"replication", "persistence", "server"}
 
+var infoCommands = [][]string{{"INFO", infoSections[0]}, {"INFO", infoSections[1]}, {"INFO", infoSections[2]}}
+
 // parseInfo reads the replies to INFO replication, persistence and server.
 //
 // Format: https://redis.io/docs/latest/commands/info/ , lines that end in
@@ -27,7 +29,11 @@ func parseInfo(replies [len(infoSections)]string) (Observation, error) {
 		Version: server.first("valkey_version", "redis_version"),
 		RunID:   server.first("run_id"),
 		Uptime:  server.seconds("uptime_in_seconds", 0),
-		LastIO:  -1,
+		TCPPort: int(server.number("tcp_port", 0)),
+
+		GoodReplicas: -1,
+		LastIO:       -1,
+		Behind:       -1,
 	}
 	// Valkey 8 calls it server_mode.
 	switch mode := server.first("redis_mode", "server_mode"); mode {
@@ -57,7 +63,18 @@ func parseInfo(replies [len(infoSections)]string) (Observation, error) {
 		o.Role = RoleMaster
 		o.Offset = repl.number("master_repl_offset", 0)
 		o.Failover = repl.first("master_failover_state")
-		o.Replicas = repl.onlineReplicas()
+		replicas := repl.replicas()
+		o.Replicas = len(replicas)
+		good := 0
+		for _, r := range replicas {
+			if r.lag <= maxReplicaLag {
+				good++
+			}
+			if r.lag <= followerLag {
+				o.Followers = append(o.Followers, r.addr)
+			}
+		}
+		o.GoodReplicas = int(repl.number("min_slaves_good_slaves", int64(good)))
 	case "slave", "replica", "active-replica":
 		o.Role = RoleReplica
 		if o.WireRole == "active-replica" {
@@ -179,10 +196,24 @@ func (s *section) flag(key string, required bool) bool {
 	return value != "0" && ok
 }
 
-// onlineReplicas counts lines such as
+// How many seconds ago a replica was heard: one that is cut off stays online
+// until repl-timeout. The first is the default of min-replicas-max-lag; each
+// speaks once a second.
+const (
+	maxReplicaLag = 10
+	followerLag   = 1
+)
+
+// A link is an online replica of a master.
+type link struct {
+	addr string // host:port
+	lag  int64  // seconds since it was heard
+}
+
+// replicas reads lines such as
 // "slave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=0".
-func (s *section) onlineReplicas() int {
-	n, last := 0, -1
+func (s *section) replicas() (online []link) {
+	last := -1
 	s.each(func(key, value string) {
 		number, ok := strings.CutPrefix(key, "slave")
 		index, err := strconv.ParseUint(number, 10, 31)
@@ -193,11 +224,21 @@ func (s *section) onlineReplicas() int {
 			s.fail("%s stands there twice, or out of order", key)
 		}
 		last = int(index)
-		if strings.Contains(","+value+",", ",state=online,") {
-			n++
+		fields := map[string]string{"lag": "0"} // servers before 2.8 do not report it
+		for pair := range strings.SplitSeq(value, ",") {
+			k, v, _ := strings.Cut(pair, "=")
+			fields[k] = v
 		}
+		if fields["state"] != "online" {
+			return
+		}
+		l := link{addr: net.JoinHostPort(fields["ip"], fields["port"])}
+		if l.lag, err = strconv.ParseInt(fields["lag"], 10, 64); err != nil || l.lag < 0 {
+			l.lag = maxReplicaLag + 1
+		}
+		online = append(online, l)
 	})
-	return n
+	return online
 }
 
 func (s *section) fail(format string, args ...any) {

@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -20,14 +21,14 @@ const (
 func TestParseInfo(t *testing.T) {
 	o, err := parseInfo([3]string{masterInfo, persistenceInfo, serverInfo})
 	want := Observation{Role: RoleMaster, WireRole: "master", Version: "7.0.15", RunID: "abc", Uptime: 12 * time.Second,
-		Replicas: 1, Offset: 14, Failover: "no-failover", LastIO: -1}
-	if err != nil || o != want {
+		Replicas: 1, GoodReplicas: 1, Offset: 14, Failover: "no-failover", Followers: []string{"10.0.0.2:6379"}, LastIO: -1, Behind: -1}
+	if err != nil || !reflect.DeepEqual(o, want) {
 		t.Errorf("master: %+v, %v", o, err)
 	}
 	o, err = parseInfo([3]string{replicaInfo, persistenceInfo, serverInfo})
 	want = Observation{Role: RoleReplica, WireRole: "slave", Version: "7.0.15", RunID: "abc", Uptime: 12 * time.Second,
-		Offset: 77, MasterAddr: "10.0.0.2:6379", LinkUp: true, LastIO: 3 * time.Second}
-	if err != nil || o != want {
+		Offset: 77, MasterAddr: "10.0.0.2:6379", LinkUp: true, GoodReplicas: -1, LastIO: 3 * time.Second, Behind: -1}
+	if err != nil || !reflect.DeepEqual(o, want) {
 		t.Errorf("replica: %+v, %v", o, err)
 	}
 	o, err = parseInfo([3]string{"", "", "# Server\r\nredis_mode:sentinel\r\n"})
@@ -118,4 +119,21 @@ func FuzzParseInfo(f *testing.F) {
 			t.Fatalf("%+v without %q and %q", o, persistence, server)
 		}
 	})
+}
+
+// TestGoodReplicas: one that is cut off stays online for a minute.
+func TestGoodReplicas(t *testing.T) {
+	for reply, want := range map[string][2]int{
+		"slave0:ip=a,port=1,state=online,offset=1,lag=10\r\nslave1:ip=b,port=1,state=online,offset=1,lag=11\r\n":     {2, 1},
+		"slave0:ip=a,port=1,state=online,offset=1,lag=1\r\nmin_slaves_good_slaves:0\r\n":                             {1, 0},
+		"slave0:ip=a,port=1,state=online,offset=1\r\n":                                                               {1, 1},
+		"slave0:ip=a,port=1,state=online,offset=1,lag=-1\r\nslave1:ip=a,port=1,state=online,offset=1,lag=x\r\n":      {2, 0},
+		"slave0:ip=a,port=1,state=send_bulk,offset=1,lag=0\r\n":                                                      {0, 0},
+		"slave0:ip=a,port=1,state=online,offset=1,lag=99\r\nslave1:ip=a,port=1,state=wait_bgsave,offset=1,lag=0\r\n": {1, 0},
+	} {
+		o, err := parseInfo([3]string{"# Replication\r\nrole:master\r\n" + reply, persistenceInfo, serverInfo})
+		if err != nil || o.Replicas != want[0] || o.GoodReplicas != want[1] {
+			t.Errorf("%q: %d online, %d good, %v", reply, o.Replicas, o.GoodReplicas, err)
+		}
+	}
 }

@@ -43,8 +43,21 @@ type Monitor struct {
 	Impaired func() string
 	// Checked is called after every check, by the goroutine of Run.
 	Checked func(Check)
+	// Hellos says that somebody listens to the Sentinels and calls
+	// [Monitor.Hear]: a master that was found, rather than watched when it was
+	// promoted, is not believed before they confirm it, and none that they
+	// deny. Without any Sentinel that takes 15 seconds.
+	Hellos bool
+	// Others are asked twice a second what the policy wants to know of them.
+	// Nil means nobody.
+	Others *Others
 
 	mu       sync.Mutex
+	guard    guard
+	others   said
+	agreed   time.Time // the promotion that the listed Sentinels have agreed on
+	note     string
+	disabled bool
 	status   Status
 	started  time.Time
 	answered time.Time // when the last check began that the node answered
@@ -144,6 +157,7 @@ func (m *Monitor) init() {
 		return
 	}
 	m.started = time.Now()
+	m.guard.gap = gapOf(cmp.Or(m.Interval, DefaultInterval), cmp.Or(m.Timeout, DefaultTimeout), m.maxAge())
 	m.changed, m.wake = make(chan struct{}), make(chan struct{}, 1)
 	m.dampers = make(map[Role]*damper)
 	m.status = Status{Verdict: starting, Since: m.started, Transitions: make(map[Answer]int), roles: make(map[Role]Verdict)}
@@ -160,6 +174,11 @@ func (m *Monitor) Run(ctx context.Context) error {
 	m.init()
 	wake := m.wake
 	m.mu.Unlock()
+	if m.Others != nil {
+		var asking sync.WaitGroup
+		defer asking.Wait()
+		asking.Go(func() { m.askOthers(ctx) })
+	}
 	ticker := time.NewTicker(cmp.Or(m.Interval, DefaultInterval))
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -190,7 +209,116 @@ func (m *Monitor) Stop() {
 	defer m.mu.Unlock()
 	m.init()
 	m.stopping = true
-	m.publish("", false)
+	m.publish()
+}
+
+// Hear takes what a Sentinel said. A word against the node acts at once, one
+// for it at the next check, which it asks for.
+func (m *Monitor) Hear(w Word) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.init()
+	denied := m.guard.hear(time.Now(), w)
+	if !m.Hellos || m.guard.trust != "" || m.guard.role != RoleMaster {
+		return
+	}
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+	if !denied {
+		return
+	}
+	m.status.Observation.Hellos = m.guard.hellos(time.Now())
+	if m.status.Check.Err == nil {
+		m.status.Check.Observation.Hellos = m.status.Observation.Hellos
+		m.status.Check.Verdict = m.Policy.Judge(m.status.Check.Observation, nil)
+	}
+	for role, d := range m.dampers {
+		if d.verdict.Answer() != Yes {
+			continue
+		}
+		if v := m.policy(role).Judge(m.status.Observation, nil); v.Answer() != Yes {
+			d.step(v, 1, 1, false)
+		}
+	}
+	m.publish()
+}
+
+// Listen says whether somebody listens to the Sentinels from now on: only
+// then does their silence mean that there are none.
+func (m *Monitor) Listen(listens bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.init()
+	m.guard.listen(time.Now(), listens)
+}
+
+// Unclear says that a Sentinel was heard, and cannot be understood.
+func (m *Monitor) Unclear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.init()
+	m.guard.alone = false
+}
+
+// othersEvery is how often the others are asked, othersTimeout how long they
+// may take, and othersMaxAge how old their answers may be.
+const (
+	othersEvery   = 500 * time.Millisecond
+	othersTimeout = time.Second
+	othersMaxAge  = 3 * time.Second
+)
+
+func (m *Monitor) askOthers(ctx context.Context) {
+	defer m.Others.Close()
+	ticker := time.NewTicker(othersEvery)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		m.mu.Lock()
+		o := m.status.Observation
+		m.mu.Unlock()
+		round, cancel := context.WithTimeout(ctx, min(cmp.Or(m.Timeout, DefaultTimeout), othersTimeout))
+		s := m.Others.ask(round, o)
+		cancel()
+		m.mu.Lock()
+		m.others = s
+		m.mu.Unlock()
+		m.Wake()
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// amend adds to what the node said what others say of it. It must be called
+// with mu held.
+func (m *Monitor) amend(c *Check) {
+	now := c.Time.Add(c.Duration)
+	o := &c.Observation
+	m.guard.see(c.Time, now, *o)
+	if m.Hellos {
+		o.Hellos = m.guard.hellos(now)
+	}
+	if m.Others != nil && now.Sub(m.others.time) <= othersMaxAge {
+		m.others.into(o)
+		if here, _ := o.Quorum.Here(); here && o.Quorum.Time.After(m.guard.promoted) {
+			m.agreed = m.guard.promoted
+		}
+	}
+	// The Sentinels agree on a promotion some time after it. Until then they
+	// name the master that the node has followed, and nobody else.
+	promoted := m.guard.promoted
+	o.Quorum.Waived = !promoted.IsZero() && m.agreed != promoted && now.Sub(promoted) < standUnrest && o.Quorum.names(m.guard.followed)
+	c.Verdict = m.Policy.Judge(*o, nil)
+}
+
+// policy is that for a role.
+func (m *Monitor) policy(role Role) Policy {
+	p := m.Policy
+	p.Role = role
+	return p
 }
 
 func (m *Monitor) check() {
@@ -204,16 +332,18 @@ func (m *Monitor) check() {
 	}
 	m.mu.Lock()
 	stale := time.Since(m.known()) > m.maxAge()
+	m.note, m.disabled = note, disabled
+	if c.Err == nil {
+		m.amend(&c)
+	}
 	m.status.Check = c
 	if c.Err == nil {
 		m.status.Observation, m.answered = c.Observation, c.Time
 	}
 	for role, d := range m.dampers {
-		p := m.Policy
-		p.Role = role
-		d.step(p.Judge(c.Observation, c.Err), cmp.Or(m.Rise, DefaultRise), cmp.Or(m.Fall, DefaultFall), time.Since(m.answered) > m.maxAge())
+		d.step(m.policy(role).Judge(c.Observation, c.Err), cmp.Or(m.Rise, DefaultRise), cmp.Or(m.Fall, DefaultFall), time.Since(m.answered) > m.maxAge())
 	}
-	if !m.publish(note, disabled) && stale {
+	if !m.publish() && stale {
 		m.notify() // it is young again, and says what it said before
 	}
 	m.mu.Unlock()
@@ -230,14 +360,14 @@ func (m *Monitor) notify() {
 
 // publish makes the dampers' verdicts, or what overrides them, the status, and
 // reports whether the reason changed. It must be called with mu held.
-func (m *Monitor) publish(note string, disabled bool) bool {
+func (m *Monitor) publish() bool {
 	roles := make(map[Role]Verdict, len(m.dampers))
 	for role, d := range m.dampers {
 		switch {
 		case m.stopping:
 			roles[role] = Verdict{Reason: ReasonStopping, Detail: "the daemon is being stopped"}
-		case disabled:
-			roles[role] = Verdict{Reason: ReasonDisabled, Detail: note}
+		case m.disabled:
+			roles[role] = Verdict{Reason: ReasonDisabled, Detail: m.note}
 		default:
 			roles[role] = d.verdict
 		}

@@ -13,11 +13,30 @@ import (
 )
 
 func master() checker.Observation {
-	return checker.Observation{Role: checker.RoleMaster, WireRole: "master", LastIO: -1}
+	return checker.Observation{Role: checker.RoleMaster, WireRole: "master", GoodReplicas: -1, LastIO: -1, Behind: -1}
 }
 
 func replica() checker.Observation {
-	return checker.Observation{Role: checker.RoleReplica, WireRole: "slave", LinkUp: true, MasterAddr: "10.0.0.2:6379"}
+	return checker.Observation{Role: checker.RoleReplica, WireRole: "slave", LinkUp: true, MasterAddr: "10.0.0.2:6379", GoodReplicas: -1, Behind: -1}
+}
+
+// trusted is a master of which the hellos say something.
+func trusted(trust checker.Trust) checker.Observation {
+	return with(master(), func(o *checker.Observation) { o.Hellos = checker.Hellos{Trust: trust, Detail: "said"} })
+}
+
+// asked is a master of which each listed Sentinel says t (this node), o
+// (another) or nothing that counts (-).
+func asked(says string) checker.Observation {
+	q := checker.Quorum{Time: time.Unix(1000, 0)}
+	for i, c := range says {
+		a := checker.SentinelAnswer{Address: fmt.Sprintf("10.0.0.%d:26379", i+1), Master: "10.0.0.9:6379", Here: c == 't'}
+		if c == '-' {
+			a.Err = errors.New("no answer")
+		}
+		q.Answers = append(q.Answers, a)
+	}
+	return with(master(), func(o *checker.Observation) { o.Quorum = q })
 }
 
 func with(o checker.Observation, change func(*checker.Observation)) checker.Observation {
@@ -31,6 +50,15 @@ func TestJudge(t *testing.T) {
 	cluster := func(o *checker.Observation) { o.Cluster = true }
 	linkDown := func(o *checker.Observation) { o.LinkUp = false }
 	syncing := func(o *checker.Observation) { o.Syncing = true }
+	heard := func(d time.Duration) func(*checker.Observation) {
+		return func(o *checker.Observation) { o.LastIO = d }
+	}
+	behind := func(n int64) func(*checker.Observation) {
+		return func(o *checker.Observation) { o.Behind = n }
+	}
+	up := func(d time.Duration) func(*checker.Observation) {
+		return func(o *checker.Observation) { o.Uptime = d }
+	}
 	role := func(r checker.Role) checker.Observation { return checker.Observation{Role: r, WireRole: string(r)} }
 	tests := []struct {
 		name   string
@@ -61,6 +89,44 @@ func TestJudge(t *testing.T) {
 		{"link down, any", wantAny, with(replica(), linkDown), checker.ReasonLink},
 		{"syncing", wantReplica, with(replica(), syncing), checker.ReasonSyncing},
 		{"syncing with the link down", wantReplica, with(with(replica(), syncing), linkDown), checker.ReasonLink},
+		{"heard in time", checker.Policy{Role: checker.RoleReplica, MaxLag: 3 * time.Second}, with(replica(), heard(3*time.Second)), checker.OK},
+		{"heard too long ago", checker.Policy{Role: checker.RoleReplica, MaxLag: 3 * time.Second}, with(replica(), heard(4*time.Second)), checker.ReasonLag},
+		{"never heard", checker.Policy{Role: checker.RoleReplica, MaxLag: 3 * time.Second}, with(replica(), heard(-1)), checker.ReasonLag},
+		{"near", checker.Policy{Role: checker.RoleReplica, MaxLagBytes: 100}, with(replica(), behind(100)), checker.OK},
+		{"far", checker.Policy{Role: checker.RoleReplica, MaxLagBytes: 100}, with(replica(), behind(101)), checker.ReasonLag},
+		{"how far is not known", checker.Policy{Role: checker.RoleReplica, MaxLagBytes: 100}, replica(), checker.ReasonLag},
+		{"near, but not heard", checker.Policy{Role: checker.RoleReplica, MaxLag: time.Second, MaxLagBytes: 100}, with(with(replica(), behind(1)), heard(-1)), checker.ReasonLag},
+		{"a master has no lag", checker.Policy{Role: checker.RoleAny, MaxLag: time.Second, MaxLagBytes: 1}, master(), checker.OK},
+		{"too few replicas", checker.Policy{MinReplicas: 2}, with(master(), func(o *checker.Observation) { o.Replicas = 1 }), checker.ReasonReplicas},
+		{"enough replicas", checker.Policy{MinReplicas: 2}, with(master(), func(o *checker.Observation) { o.Replicas = 2 }), checker.OK},
+		{"too few good ones", checker.Policy{MinReplicas: 2}, with(master(), func(o *checker.Observation) { o.Replicas, o.GoodReplicas = 2, 1 }), checker.ReasonReplicas},
+		{"a replica needs none", checker.Policy{Role: checker.RoleAny, MinReplicas: 2}, replica(), checker.OK},
+		{"young", checker.Policy{MinUptime: 15 * time.Second}, with(master(), up(14*time.Second)), checker.ReasonUptime},
+		{"old enough", checker.Policy{MinUptime: 15 * time.Second}, with(master(), up(15*time.Second)), checker.OK},
+		{"of unknown age", checker.Policy{MinUptime: 15 * time.Second}, with(master(), up(-1)), checker.ReasonUptime},
+		{"a young replica", checker.Policy{Role: checker.RoleAny, MinUptime: 15 * time.Second}, replica(), checker.OK},
+		{"young and confirmed", checker.Policy{MinUptime: 15 * time.Second}, trusted(checker.TrustConfirmed), checker.OK},
+		{"young and promoted", checker.Policy{MinUptime: 15 * time.Second}, trusted(checker.TrustPromoted), checker.OK},
+		{"young and alone", checker.Policy{MinUptime: 15 * time.Second}, trusted(checker.TrustAlone), checker.ReasonUptime},
+		{"unconfirmed", checker.Policy{}, trusted(checker.TrustUnconfirmed), checker.ReasonUnconfirmed},
+		{"denied", checker.Policy{}, trusted(checker.TrustDenied), checker.ReasonSentinel},
+		{"a trust that is none", checker.Policy{}, trusted("trust me"), checker.ReasonUnconfirmed},
+		{"watched is no trust in a master", checker.Policy{}, trusted(checker.TrustWatched), checker.ReasonUnconfirmed},
+		{"a majority", checker.Policy{Sentinels: true}, asked("tt-"), checker.OK},
+		{"a majority against a minority", checker.Policy{Sentinels: true}, asked("tto"), checker.OK},
+		{"a majority for another", checker.Policy{Sentinels: true}, asked("too"), checker.ReasonSentinel},
+		{"no agreement", checker.Policy{Sentinels: true}, asked("to-"), checker.ReasonSentinel},
+		{"half is no majority", checker.Policy{Sentinels: true}, asked("tt--"), checker.ReasonNoQuorum},
+		{"one of three", checker.Policy{Sentinels: true}, asked("t--"), checker.ReasonNoQuorum},
+		{"none answers", checker.Policy{Sentinels: true}, asked("---"), checker.ReasonNoQuorum},
+		{"one alone", checker.Policy{Sentinels: true}, asked("t"), checker.OK},
+		{"none was asked", checker.Policy{Sentinels: true}, master(), checker.ReasonNoQuorum},
+		{"none is listed", checker.Policy{Sentinels: true}, asked(""), checker.ReasonNoQuorum},
+		{"young with a majority", checker.Policy{Sentinels: true, MinUptime: 15 * time.Second}, asked("tt-"), checker.OK},
+		{"a watched promotion does not wait", checker.Policy{Sentinels: true}, with(asked("too"), func(o *checker.Observation) { o.Quorum.Waived = true }), checker.OK},
+		{"a majority does not outvote the hellos", checker.Policy{Sentinels: true}, with(asked("ttt"), func(o *checker.Observation) { o.Hellos.Trust = checker.TrustDenied }), checker.ReasonSentinel},
+		{"the hellos do not outvote a majority", checker.Policy{Sentinels: true}, with(asked("ooo"), func(o *checker.Observation) { o.Hellos.Trust = checker.TrustConfirmed }), checker.ReasonSentinel},
+		{"replicas before Sentinels", checker.Policy{Sentinels: true, MinReplicas: 1}, asked("ooo"), checker.ReasonReplicas},
 	}
 	seen := map[checker.Reason]bool{}
 	for _, tt := range tests {
@@ -98,31 +164,58 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestRulesAreTheOrder: what --explain shows is what decides.
+// TestRulesAreTheOrder: what --explain shows is what decides, in the order of
+// the closed set.
 func TestRulesAreTheOrder(t *testing.T) {
-	o := checker.Observation{Role: checker.RoleReplica, Loading: true, Cluster: true, Syncing: true}
-	for p := (checker.Policy{Role: checker.RoleReplica}); ; {
-		rules := p.Rules(o)
-		i := slices.IndexFunc(rules, func(r checker.Rule) bool { return r.State == checker.RuleBroken })
-		if i < 0 {
-			break
+	policy := checker.Policy{MinReplicas: 1, Sentinels: true, MinUptime: time.Minute, MaxLag: time.Second}
+	for role, broken := range map[checker.Role]checker.Observation{
+		checker.RoleReplica: {Role: checker.RoleReplica, Loading: true, Cluster: true, Syncing: true, LastIO: -1},
+		checker.RoleMaster:  with(asked("---"), func(o *checker.Observation) { o.Loading, o.Cluster, o.Hellos.Trust = true, true, checker.TrustDenied }),
+	} {
+		o, p := broken, policy
+		p.Role = role
+		var order []checker.Reason
+		for range 20 {
+			rules := p.Rules(o)
+			i := slices.IndexFunc(rules, func(r checker.Rule) bool { return r.State == checker.RuleBroken })
+			if i < 0 {
+				break
+			}
+			if v := p.Judge(o, nil); v.Reason != rules[i].Reason {
+				t.Errorf("%s decided, %s is the first that is broken", v.Reason, rules[i].Reason)
+			}
+			order = append(order, rules[i].Reason)
+			switch rules[i].Reason {
+			case checker.ReasonLoading:
+				o.Loading = false
+			case checker.ReasonCluster:
+				o.Cluster = false
+			case checker.ReasonLink:
+				o.LinkUp = true
+			case checker.ReasonSyncing:
+				o.Syncing = false
+			case checker.ReasonLag:
+				o.LastIO = 0
+			case checker.ReasonReplicas:
+				o.GoodReplicas = 1
+			case checker.ReasonSentinel:
+				o.Hellos.Trust = checker.TrustUnconfirmed
+			case checker.ReasonNoQuorum:
+				o.Quorum = asked("ttt").Quorum
+				p.Sentinels = false // or the majority vouches for its age
+			case checker.ReasonUnconfirmed:
+				o.Hellos.Trust = checker.TrustAlone
+			case checker.ReasonUptime:
+				o.Uptime = time.Minute
+			}
 		}
-		if v := p.Judge(o, nil); v.Reason != rules[i].Reason {
-			t.Errorf("%s decided, %s is the first that is broken", v.Reason, rules[i].Reason)
+		if v := p.Judge(o, nil); v.Reason != checker.OK {
+			t.Errorf("all mended, and still %+v", v)
 		}
-		switch rules[i].Reason {
-		case checker.ReasonLoading:
-			o.Loading = false
-		case checker.ReasonCluster:
-			o.Cluster = false
-		case checker.ReasonLink:
-			o.LinkUp = true
-		case checker.ReasonSyncing:
-			o.Syncing = false
+		all := checker.Reasons()
+		if !slices.IsSortedFunc(order, func(a, b checker.Reason) int { return slices.Index(all, a) - slices.Index(all, b) }) || len(order) < 5 {
+			t.Errorf("%s: the order is %v", role, order)
 		}
-	}
-	if v := (checker.Policy{Role: checker.RoleReplica}).Judge(o, nil); v.Reason != checker.OK {
-		t.Errorf("all mended, and still %+v", v)
 	}
 }
 

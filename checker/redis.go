@@ -35,6 +35,7 @@ type Redis struct {
 	file              unix.Stat_t // of the path, before it was dialled
 	conn              net.Conn    // the socket, or TLS over it
 	started, deadline time.Time   // of the probe
+	dials             int
 }
 
 // Probe asks the node for facts, by the deadline of ctx or within
@@ -44,7 +45,17 @@ type Redis struct {
 // A kept connection that turns out to be gone is replaced at once, and the
 // question repeated once: the server was restarted, or a Sentinel closed its
 // connections while it changed its role.
-func (r *Redis) Probe(ctx context.Context) (Observation, error) {
+func (r *Redis) Probe(ctx context.Context) (o Observation, err error) {
+	err = r.do(ctx, infoCommands, func(replies []string) (err error) {
+		o, err = parseInfo([len(infoSections)]string(replies))
+		return err
+	})
+	o.Connection = r.dials
+	return o, err
+}
+
+// do sends the commands and reads the replies to them, as [Redis.Probe] says.
+func (r *Redis) do(ctx context.Context, commands [][]string, read func(replies []string) error) error {
 	r.started = time.Now()
 	var ok bool
 	if r.deadline, ok = ctx.Deadline(); !ok {
@@ -54,17 +65,17 @@ func (r *Redis) Probe(ctx context.Context) (Observation, error) {
 		defer cancel()
 	}
 	if r.socket != nil && r.socket.quiet() && r.same() {
-		o, err := r.ask("")
+		err := r.ask("", commands, read)
 		if err == nil || !errors.Is(err, errHungUp) {
-			return o, err
+			return err
 		}
 	}
 	r.Close()
 	password, err := r.dial(ctx)
 	if err != nil {
-		return Observation{}, err
+		return err
 	}
-	return r.ask(password)
+	return r.ask(password, commands, read)
 }
 
 // Close closes the connection, if there is one. A later probe makes a new one.
@@ -93,6 +104,7 @@ func (r *Redis) dial(ctx context.Context) (password string, err error) {
 	if network == "unix" {
 		unix.Stat(r.Address, &r.file) // the dial says it if there is none
 	}
+	r.dials++
 	s, err := dial(ctx, network, r.Address, r.deadline)
 	if err != nil {
 		return "", r.fail(StageDial, err)
@@ -147,20 +159,17 @@ func (r *Redis) tlsConfig(ctx context.Context) (*tls.Config, error) {
 	return config, err
 }
 
-// ask puts one question, the same in every probe, on the connection. It goes
-// with AUTH in one write if there is a password.
-func (r *Redis) ask(password string) (Observation, error) {
-	var commands [][]string
+// ask puts one question on the connection. It goes with AUTH in one write if
+// there is a password.
+func (r *Redis) ask(password string, commands [][]string, read func(replies []string) error) error {
+	first := 1
 	switch {
 	case password == "":
+		first = 0
 	case r.Username != "":
-		commands = append(commands, []string{"AUTH", r.Username, password})
+		commands = append([][]string{{"AUTH", r.Username, password}}, commands...)
 	default:
-		commands = append(commands, []string{"AUTH", password})
-	}
-	first := len(commands)
-	for _, section := range infoSections {
-		commands = append(commands, []string{"INFO", section})
+		commands = append([][]string{{"AUTH", password}}, commands...)
 	}
 	r.socket.deadline = r.deadline
 	room := plainRoom
@@ -169,19 +178,18 @@ func (r *Redis) ask(password string) (Observation, error) {
 	}
 	replies, errs, err := exchange(r.conn, commands, room)
 	if err != nil {
-		return Observation{}, r.fail(StageReply, err)
+		return r.fail(StageReply, err)
 	}
 	for i, err := range errs {
 		if err != nil && i < first {
-			return Observation{}, r.fail(StageAuth, err)
+			return r.fail(StageAuth, err)
 		}
 		if err != nil {
-			return Observation{}, r.fail(StageReply, err)
+			return r.fail(StageReply, err)
 		}
 	}
-	o, err := parseInfo([len(infoSections)]string(replies[first:]))
-	if err != nil {
-		return Observation{}, r.fail(StageReply, protocolError(err.Error()))
+	if err := read(replies[first:]); err != nil {
+		return r.fail(StageReply, protocolError(err.Error()))
 	}
-	return o, nil
+	return nil
 }

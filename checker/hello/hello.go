@@ -32,13 +32,15 @@ type Listener struct {
 	// Retry is how long after a failed dial the next one begins. A connection
 	// that was made and lost is made again at once.
 	Retry time.Duration
+	// Subscribed is called when a subscription stands; nil is not.
+	Subscribed func()
 	// Closed is called when a subscription that stood has ended: the node's
 	// role was changed, it was restarted, or it died.
 	Closed func()
 	// Message is called with every message; nil drops them.
 	Message func(payload string)
 	// Forbidden is called each time the node refuses the subscription to this
-	// user; it is tried again after [forbiddenRetry].
+	// user, or has no such command; it is tried again after [forbiddenRetry].
 	Forbidden func()
 }
 
@@ -64,7 +66,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		case stood:
 			l.Closed()
 			wait = breath - time.Since(begun)
-		case redis.IsPermissionError(err):
+		case err != nil && (redis.IsPermissionError(err) || redis.HasErrorPrefix(err, "ERR unknown command")):
 			l.Forbidden()
 			wait = forbiddenRetry
 		}
@@ -113,6 +115,9 @@ func (l *Listener) listen(ctx context.Context) (stood bool, err error) {
 	}
 	if s, ok := reply.(*redis.Subscription); !ok || s.Kind != "subscribe" {
 		return false, errors.New("no subscription")
+	}
+	if l.Subscribed != nil {
+		l.Subscribed()
 	}
 	for {
 		reply, err := subscription.Receive(ctx)

@@ -33,6 +33,7 @@ type Document struct {
 	Observation     *Observation   `json:"observation"` // null if the node gave no answer that can be trusted
 	Rules           []Rule         `json:"rules"`       // in the order in which they decide; empty without an observation
 	Daemon          *Daemon        `json:"daemon,omitempty"`
+	VIP             []VIP          `json:"vip,omitempty"` // addresses that the daemon itself holds
 
 	text string // where only that is known
 }
@@ -53,6 +54,47 @@ type Observation struct {
 	LinkUp        bool         `json:"link_up"`
 	Syncing       bool         `json:"syncing"`
 	LastIOSeconds *float64     `json:"last_io_seconds"` // null if it never was, or is not a replica's
+	GoodReplicas  *int         `json:"good_replicas"`   // of them, those that lag little; null if it is no master
+	BehindBytes   *int64       `json:"behind_bytes"`    // null if the master was not asked, or did not say
+	Hellos        *Hellos      `json:"hellos,omitempty"`
+	Quorum        *Quorum      `json:"quorum,omitempty"`
+}
+
+// Hellos is the JSON form of a [checker.Hellos].
+type Hellos struct {
+	Trust  checker.Trust `json:"trust"`
+	Detail string        `json:"detail"`
+	Last   *time.Time    `json:"last"` // null if none was heard
+	Epoch  uint64        `json:"epoch"`
+	Words  []Word        `json:"words"`
+}
+
+// Word is the JSON form of a [checker.Heard].
+type Word struct {
+	Sentinel     string    `json:"sentinel"` // host:port
+	RunID        string    `json:"run_id"`
+	Name         string    `json:"name"`   // of the master
+	Master       string    `json:"master"` // host:port that it names
+	Here         bool      `json:"here"`   // that is this node
+	Epoch        uint64    `json:"epoch"`
+	CurrentEpoch uint64    `json:"current_epoch"`
+	Time         time.Time `json:"time"`
+}
+
+// Quorum is the JSON form of a [checker.Quorum].
+type Quorum struct {
+	Time    time.Time        `json:"time"`
+	Here    bool             `json:"here"`   // a majority names this node
+	Waived  bool             `json:"waived"` // a watched promotion does not wait for it
+	Answers []SentinelAnswer `json:"answers"`
+}
+
+// SentinelAnswer is the JSON form of a [checker.SentinelAnswer].
+type SentinelAnswer struct {
+	Sentinel string `json:"sentinel"`         // host:port
+	Master   string `json:"master,omitempty"` // host:port that it names
+	Here     bool   `json:"here"`             // that is this node, and it counts
+	Error    string `json:"error,omitempty"`  // why it does not count
 }
 
 // Rule is the JSON form of a [checker.Rule].
@@ -70,6 +112,14 @@ type Daemon struct {
 	LastCheck   checker.Reason         `json:"last_check"`  // the reason of the last check alone, not damped
 	Transitions map[checker.Answer]int `json:"transitions"` // of the answer since the start, by what it became
 	History     []Transition           `json:"history"`     // of the reason, the newest first
+}
+
+// VIP is an address that a daemon holds while the answer is yes.
+type VIP struct {
+	Address  string `json:"address"`      // with its length
+	Held     bool   `json:"held"`         // it is on the interface
+	Conflict bool   `json:"conflict"`     // another host has it, though it is wanted here
+	By       string `json:"by,omitempty"` // that host, by its Ethernet address
 }
 
 // Transition is the JSON form of a [checker.Transition].
@@ -103,6 +153,18 @@ func New(address string, p checker.Policy, c checker.Check) Document {
 		s := o.LastIO.Seconds()
 		d.Observation.LastIOSeconds = &s
 	}
+	if o.GoodReplicas >= 0 && o.Role == checker.RoleMaster {
+		d.Observation.GoodReplicas = &o.GoodReplicas
+	}
+	if o.Behind >= 0 && o.Role == checker.RoleReplica {
+		d.Observation.BehindBytes = &o.Behind
+	}
+	if o.Hellos.Trust != "" {
+		d.Observation.Hellos = hellos(o.Hellos)
+	}
+	if !o.Quorum.Time.IsZero() {
+		d.Observation.Quorum = quorum(o.Quorum)
+	}
 	for _, rule := range p.Rules(o) {
 		if rule.State == checker.RuleOff {
 			rule.Detail = ""
@@ -110,6 +172,30 @@ func New(address string, p checker.Policy, c checker.Check) Document {
 		d.Rules = append(d.Rules, Rule{rule.Reason, rule.State, rule.Detail})
 	}
 	return d
+}
+
+func hellos(h checker.Hellos) *Hellos {
+	out := &Hellos{Trust: h.Trust, Detail: h.Detail, Epoch: h.Epoch, Words: []Word{}}
+	if !h.Last.IsZero() {
+		out.Last = &h.Last
+	}
+	for _, w := range h.Words {
+		out.Words = append(out.Words, Word{w.From, w.Sentinel, w.Name, w.Master, w.Here, w.Epoch, w.Current, w.Time})
+	}
+	return out
+}
+
+func quorum(q checker.Quorum) *Quorum {
+	here, _ := q.Here()
+	out := &Quorum{Time: q.Time, Here: here, Waived: q.Waived, Answers: []SentinelAnswer{}}
+	for _, a := range q.Answers {
+		answer := SentinelAnswer{Sentinel: a.Address, Master: a.Master, Here: a.Here}
+		if a.Err != nil {
+			answer.Error = a.Err.Error()
+		}
+		out.Answers = append(out.Answers, answer)
+	}
+	return out
 }
 
 // FromStatus is the document of a daemon: its last check, or for a yes the
@@ -164,6 +250,9 @@ func (d Document) Explain() string {
 	if d.Daemon != nil {
 		fmt.Fprintf(&b, "the daemon knows this since %v; its last check alone says %s\n", seconds(d.Daemon.AgeSeconds).Round(time.Millisecond), line(string(d.Daemon.LastCheck)))
 	}
+	for _, v := range d.VIP {
+		fmt.Fprintf(&b, "address %s\n", line(v.text()))
+	}
 	if d.Observation == nil {
 		fmt.Fprintln(&b, "nothing is known of the node, so no rule was applied")
 		return b.String()
@@ -195,7 +284,11 @@ func facts(o Observation) []fact {
 	}
 	switch o.Role {
 	case checker.RoleMaster:
-		all = append(all, fact{"replicas", fmt.Sprintf("%d online", o.Replicas)}, fact{"failover", o.Failover})
+		good := ""
+		if o.GoodReplicas != nil {
+			good = fmt.Sprintf(", %d good", *o.GoodReplicas)
+		}
+		all = append(all, fact{"replicas", fmt.Sprintf("%d online%s", o.Replicas, good)}, fact{"failover", o.Failover})
 	case checker.RoleReplica, checker.RoleActiveReplica:
 		heard := "never"
 		if o.LastIOSeconds != nil {
@@ -203,6 +296,24 @@ func facts(o Observation) []fact {
 		}
 		all = append(all, fact{"master", o.Master}, fact{"link up", fmt.Sprint(o.LinkUp)},
 			fact{"syncing", fmt.Sprint(o.Syncing)}, fact{"last heard", heard})
+		if o.BehindBytes != nil {
+			all = append(all, fact{"behind", fmt.Sprintf("%d bytes", *o.BehindBytes)})
+		}
+	}
+	if o.Hellos != nil {
+		all = append(all, fact{"hellos", string(o.Hellos.Trust) + ": " + o.Hellos.Detail})
+		for _, w := range o.Hellos.Words {
+			all = append(all, fact{"heard", fmt.Sprintf("%s names %s as %s, epoch %d of %d, at %s", w.Sentinel, whom(w.Master, w.Here), w.Name, w.Epoch, w.CurrentEpoch, w.Time.Format("15:04:05.000"))})
+		}
+	}
+	if o.Quorum != nil {
+		for _, a := range o.Quorum.Answers {
+			said := "names " + whom(a.Master, a.Here)
+			if a.Error != "" {
+				said = "does not count: " + a.Error
+			}
+			all = append(all, fact{"asked", a.Sentinel + " " + said})
+		}
 	}
 	for i, f := range all {
 		if f.value == "" {
@@ -212,8 +323,24 @@ func facts(o Observation) []fact {
 	return all
 }
 
+func whom(master string, here bool) string {
+	if here {
+		return "this node (" + master + ")"
+	}
+	return master
+}
+
 // Line makes a text safe for a line of output.
 func Line(s string) string { return line(s) }
+
+// text says what became of the address.
+func (v VIP) text() string {
+	text := v.Address + map[bool]string{true: " is held", false: " is not held"}[v.Held]
+	if v.Conflict {
+		text += ": another host has it, " + v.By
+	}
+	return text
+}
 
 // line replaces what could end a line, or act on a terminal.
 func line(s string) string {

@@ -26,8 +26,8 @@ func failure(r checker.Reason) error {
 }
 
 var (
-	master  = checker.Observation{Role: checker.RoleMaster, WireRole: "master", Version: "7.0.15", RunID: "abc", Uptime: time.Minute, Replicas: 2, Offset: 14, LastIO: -1}
-	replica = checker.Observation{Role: checker.RoleReplica, WireRole: "slave", MasterAddr: "10.0.0.2:6379", LinkUp: true, LastIO: 2 * time.Second}
+	master  = checker.Observation{Role: checker.RoleMaster, WireRole: "master", Version: "7.0.15", RunID: "abc", Uptime: time.Minute, Replicas: 2, GoodReplicas: -1, Offset: 14, LastIO: -1, Behind: -1}
+	replica = checker.Observation{Role: checker.RoleReplica, WireRole: "slave", MasterAddr: "10.0.0.2:6379", LinkUp: true, GoodReplicas: -1, LastIO: 2 * time.Second, Behind: -1}
 )
 
 func TestLines(t *testing.T) {
@@ -110,10 +110,11 @@ func TestJSON(t *testing.T) {
 	const want = `{"schema":1,"answer":"yes","reason":"ok","detail":"role:slave, follows 10.0.0.2:6379, the link to the master is up, last heard 2s ago",` +
 		`"address":"10.0.0.1:6379","time":"2026-01-02T03:04:05Z","duration_seconds":0.0015,"want":"any",` +
 		`"observation":{"role":"replica","wire_role":"slave","version":"","run_id":"","uptime_seconds":0,"loading":false,"cluster":false,"replicas":0,` +
-		`"offset_bytes":0,"master":"10.0.0.2:6379","link_up":true,"syncing":false,"last_io_seconds":2},` +
+		`"offset_bytes":0,"master":"10.0.0.2:6379","link_up":true,"syncing":false,"last_io_seconds":2,"good_replicas":null,"behind_bytes":null},` +
 		`"rules":[{"reason":"role","state":"held","detail":"role:slave, follows 10.0.0.2:6379"},{"reason":"loading","state":"held","detail":"the data set is loaded"},` +
 		`{"reason":"cluster","state":"held","detail":"no Redis Cluster node"},{"reason":"link","state":"held","detail":"the link to the master is up, last heard 2s ago"},` +
-		`{"reason":"syncing","state":"held","detail":"no synchronisation is under way"}]}`
+		`{"reason":"syncing","state":"held","detail":"no synchronisation is under way"},{"reason":"lag","state":"off"},{"reason":"replicas","state":"off"},` +
+		`{"reason":"sentinel","state":"off"},{"reason":"no-quorum","state":"off"},{"reason":"unconfirmed","state":"off"},{"reason":"uptime","state":"off"}]}`
 	if got := of(replica, nil, checker.Policy{Role: checker.RoleAny}).JSON(); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
@@ -148,9 +149,48 @@ rules, of which the first broken one decides:
   cluster      off
   link         broken  the link to the master is down
   syncing      held    no synchronisation is under way
+  lag          off
+  replicas     off
+  sentinel     off
+  no-quorum    off
+  unconfirmed  off
+  uptime       off
 `
 	if got := of(o, nil, checker.Policy{Role: checker.RoleAny, AllowCluster: true}).Explain(); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+}
+
+// TestWhoSaidWhat: the words of the Sentinels, whether heard or asked for.
+func TestWhoSaidWhat(t *testing.T) {
+	o := master
+	o.GoodReplicas = 1
+	word := checker.Word{Hello: checker.Hello{Sentinel: "abc", From: "10.0.0.3:26379", Current: 8, Name: "mymaster", Master: "10.0.0.2:6379", Epoch: 7}}
+	o.Hellos = checker.Hellos{Trust: checker.TrustDenied, Detail: "named another", Last: at, Epoch: 7, Words: []checker.Heard{{Word: word, Time: at}}}
+	o.Quorum = checker.Quorum{Time: at, Answers: []checker.SentinelAnswer{
+		{Address: "10.0.0.1:26379", Master: "10.0.0.1:6379", Here: true}, {Address: "10.0.0.2:26379", Master: "10.0.0.2:6379"}, {Address: "10.0.0.3:26379", Err: errors.New("no answer")},
+	}}
+	d := of(o, nil, checker.Policy{Sentinels: true})
+	if d.Reason != checker.ReasonSentinel {
+		t.Errorf("it is %s", d.Reason)
+	}
+	for _, want := range []string{
+		"  replicas     2 online, 1 good\n",
+		"  hellos       denied: named another\n  heard        10.0.0.3:26379 names 10.0.0.2:6379 as mymaster, epoch 7 of 8, at 03:04:05.000\n",
+		"  asked        10.0.0.1:26379 names this node (10.0.0.1:6379)\n  asked        10.0.0.2:26379 names 10.0.0.2:6379\n  asked        10.0.0.3:26379 does not count: no answer\n",
+		"  sentinel     broken  named another; of 3 Sentinels 1 name this node and 1 another (10.0.0.2:6379); no answer\n",
+	} {
+		if got := d.Explain(); !strings.Contains(got, want) {
+			t.Errorf("%s\nlacks %s", got, want)
+		}
+	}
+	for _, want := range []string{
+		`"good_replicas":1,"behind_bytes":null,"hellos":{"trust":"denied","detail":"named another","last":"2026-01-02T03:04:05Z","epoch":7,"words":[{"sentinel":"10.0.0.3:26379","run_id":"abc","name":"mymaster","master":"10.0.0.2:6379","here":false,"epoch":7,"current_epoch":8,"time":"2026-01-02T03:04:05Z"}]}`,
+		`"quorum":{"time":"2026-01-02T03:04:05Z","here":false,"waived":false,"answers":[{"sentinel":"10.0.0.1:26379","master":"10.0.0.1:6379","here":true},{"sentinel":"10.0.0.2:26379","master":"10.0.0.2:6379","here":false},{"sentinel":"10.0.0.3:26379","here":false,"error":"no answer"}]}`,
+	} {
+		if got := d.JSON(); !strings.Contains(got, want) {
+			t.Errorf("%s\nlacks %s", got, want)
+		}
 	}
 }
 
@@ -187,5 +227,20 @@ func TestRange(t *testing.T) {
 		if r, err := report.ParseRange(text); err == nil {
 			t.Errorf("%q is %+v", text, r)
 		}
+	}
+}
+
+// TestVIP: an address that the daemon itself holds, or cannot.
+func TestVIP(t *testing.T) {
+	d := of(checker.Observation{Role: checker.RoleMaster}, nil, checker.Policy{})
+	d.VIP = []report.VIP{{Address: "10.0.0.100/32", Held: true}, {Address: "10.0.0.101/32", Conflict: true, By: "02:00:00:00:00:01"}}
+	for _, want := range []string{"address 10.0.0.100/32 is held\n", "address 10.0.0.101/32 is not held: another host has it, 02:00:00:00:00:01\n"} {
+		if got := d.Explain(); !strings.Contains(got, want) {
+			t.Errorf("%s\nlacks %s", got, want)
+		}
+	}
+	want := `"vip":[{"address":"10.0.0.100/32","held":true,"conflict":false},{"address":"10.0.0.101/32","held":false,"conflict":true,"by":"02:00:00:00:00:01"}]`
+	if got := d.JSON(); !strings.Contains(got, want) {
+		t.Errorf("%s\nlacks %s", got, want)
 	}
 }

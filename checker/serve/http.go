@@ -26,8 +26,8 @@ const maxConnections = 256
 //	/healthz                    200 as long as the daemon checks, whatever it finds
 //	/status                     the document, JSON
 //	/metrics                    for Prometheus
-//	/                           the same as /status, for people; its code is that of the wanted role,
-//	                            for a bare "option httpchk" of HAProxy asks here
+//	/                           the same for people: a page for a browser, else text; its code is that of the
+//	                            wanted role, for a bare "option httpchk" of HAProxy asks here
 type HTTP struct {
 	Document func() report.Document
 	Metrics  http.Handler
@@ -83,13 +83,21 @@ func (h *HTTP) handler(m *checker.Monitor) http.Handler {
 		s, _ := m.Status()
 		answer(w, s.Fresh(), "the last check was done "+s.Age.Round(time.Millisecond).String()+" ago")
 	})
-	pages["/status"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	pages["/status"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery == "page" { // for the page, to which a 503 is an error
+			writePage(w, http.StatusOK, h.Document())
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, h.Document().JSON()+"\n")
 	})
 	pages["/metrics"] = h.Metrics
-	pages["/"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	pages["/"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d := h.Document()
+		if wantsPage(r) {
+			writePage(w, codeOf(d.Answer == checker.Yes), d)
+			return
+		}
 		answer(w, d.Answer == checker.Yes, strings.TrimSuffix(d.Explain(), "\n"))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -111,10 +119,15 @@ func (h *HTTP) handler(m *checker.Monitor) http.Handler {
 
 func answer(w http.ResponseWriter, ok bool, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if !ok {
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}
+	w.WriteHeader(codeOf(ok))
 	io.WriteString(w, text+"\n")
+}
+
+func codeOf(ok bool) int {
+	if ok {
+		return http.StatusOK
+	}
+	return http.StatusServiceUnavailable
 }
 
 // idlers closes the connection that has been idle for longest when there are

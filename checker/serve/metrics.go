@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/report"
 )
 
 const prefix = "redis_is_master_"
@@ -48,6 +49,29 @@ func (x *Metrics) Checked(c checker.Check) {
 	x.duration.Observe(c.Duration.Seconds())
 }
 
+// Addresses adds what is known of the addresses that the daemon itself holds.
+// Give it before anybody reads.
+func (x *Metrics) Addresses(states func() []report.VIP) {
+	x.registry.MustRegister(addressCollector(states))
+}
+
+// An addressCollector reads the states when it is asked.
+type addressCollector func() []report.VIP
+
+var (
+	vipDesc      = prometheus.NewDesc(prefix+"vip", "1 while this node holds the address.", []string{"address"}, nil)
+	conflictDesc = prometheus.NewDesc(prefix+"vip_conflict", "1 while another host has the address, though it is wanted here.", []string{"address"}, nil)
+)
+
+func (c addressCollector) Describe(ch chan<- *prometheus.Desc) { ch <- vipDesc; ch <- conflictDesc }
+
+func (c addressCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range c() {
+		ch <- prometheus.MustNewConstMetric(vipDesc, prometheus.GaugeValue, one(s.Held), s.Address)
+		ch <- prometheus.MustNewConstMetric(conflictDesc, prometheus.GaugeValue, one(s.Conflict), s.Address)
+	}
+}
+
 // Handler serves them.
 func (x *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(prometheus.Gatherers{x.registry, x.process}, promhttp.HandlerOpts{MaxRequestsInFlight: 8})
@@ -74,7 +98,12 @@ func newStatusCollector(m *checker.Monitor) *statusCollector {
 		{"connected_replicas", "Online replicas of the node.", nil},
 		{"replication_offset_bytes", "Bytes of the replication stream that the node has written or applied.", nil},
 		{"replica_lag_seconds", "Time since the node heard its master; no sample if it has none.", nil},
+		{"replica_behind_bytes", "Bytes of its master's stream that the node has not applied; no sample if the master is not asked.", nil},
 		{"redis_uptime_seconds", "Age of the Redis process.", nil},
+		{"hello_trust", "1 for what the hellos of the Sentinels make of this node; all 0 with --hello off.", []string{"trust"}},
+		{"hello_epoch", "Best config epoch of a hello; no sample before the first.", nil},
+		{"last_hello_timestamp_seconds", "When the last hello of a Sentinel was heard; no sample before the first.", nil},
+		{"sentinels", "Listed Sentinels by what they say of a master: this node, another, or nothing that counts.", []string{"says"}},
 	} {
 		c.desc[d.name] = prometheus.NewDesc(prefix+d.name, d.help, d.labels, nil)
 	}
@@ -103,6 +132,28 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, a := range []checker.Answer{checker.Yes, checker.No, checker.Unknown} {
 		ch <- prometheus.MustNewConstMetric(c.desc["transitions_total"], prometheus.CounterValue, float64(s.Transitions[a]), string(a))
 	}
+	hellos := s.Observation.Hellos
+	for _, t := range checker.Trusts() {
+		gauge("hello_trust", one(answered && hellos.Trust == t), string(t))
+	}
+	if !hellos.Last.IsZero() {
+		gauge("hello_epoch", float64(hellos.Epoch))
+		gauge("last_hello_timestamp_seconds", timestamp(hellos.Last))
+	}
+	says := map[string]int{"this": 0, "another": 0, "nothing": 0}
+	for _, a := range s.Observation.Quorum.Answers {
+		switch {
+		case a.Err != nil:
+			says["nothing"]++
+		case a.Here:
+			says["this"]++
+		default:
+			says["another"]++
+		}
+	}
+	for word, n := range says {
+		gauge("sentinels", float64(n), word)
+	}
 	gauge("last_transition_timestamp_seconds", timestamp(s.Since))
 	gauge("last_check_timestamp_seconds", timestamp(s.Check.Time))
 	if !answered {
@@ -113,6 +164,9 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge("redis_uptime_seconds", s.Observation.Uptime.Seconds())
 	if s.Observation.LastIO >= 0 {
 		gauge("replica_lag_seconds", s.Observation.LastIO.Seconds())
+	}
+	if s.Observation.Behind >= 0 && s.Observation.Role == checker.RoleReplica {
+		gauge("replica_behind_bytes", float64(s.Observation.Behind))
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/report"
 	"redis-is-master/checker/serve"
 	"redis-is-master/e2e/lab"
 )
@@ -461,5 +462,28 @@ func TestTextfileBesideTheExporter(t *testing.T) {
 	})
 	if _, err := (prometheus.Gatherers{own, file}).Gather(); err != nil {
 		t.Errorf("%.300s", fmt.Sprint(err))
+	}
+}
+
+// TestAddresses: what becomes of an address that the daemon itself holds.
+func TestAddresses(t *testing.T) {
+	n, x := measured(master)
+	states := []report.VIP{{Address: "10.0.0.100/32", Held: true}, {Address: "2001:db8::100/128", Conflict: true, By: "02:00:00:00:00:01"}}
+	x.Addresses(func() []report.VIP { return states })
+	text := scrape(t, n, x)()
+	for _, line := range []string{
+		`vip{address="10.0.0.100/32"} 1`, `vip{address="2001:db8::100/128"} 0`,
+		`vip_conflict{address="10.0.0.100/32"} 0`, `vip_conflict{address="2001:db8::100/128"} 1`,
+	} {
+		if !strings.Contains(text, "\n"+prefix+line+"\n") {
+			t.Errorf("no %s", line)
+		}
+	}
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	lab.Check(t, err)
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, prefix) {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
 	}
 }

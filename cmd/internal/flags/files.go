@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/spf13/pflag"
 )
 
 // maxFile bounds what is read of a password or PEM file.
@@ -101,33 +103,50 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// tlsConfig reads the PEM files anew at every dial.
-func (n *Node) tlsConfig(ctx context.Context) (*tls.Config, error) {
-	config := &tls.Config{ServerName: n.sni}
-	if n.cacert != "" {
-		pem, err := readFile(ctx, "--cacert", n.cacert)
+// A tlsFiles is the flags about TLS to one kind of server.
+type tlsFiles struct {
+	prefix                 string // of the flags' names
+	on                     bool
+	cacert, cert, key, sni string
+}
+
+// config reads the PEM files anew at every dial.
+func (f *tlsFiles) config(ctx context.Context) (*tls.Config, error) {
+	config := &tls.Config{ServerName: f.sni}
+	if f.cacert != "" {
+		pem, err := readFile(ctx, "--"+f.prefix+"cacert", f.cacert)
 		if err != nil {
 			return nil, err
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, Errorf("--cacert holds no certificate")
+			return nil, Errorf("--%scacert holds no certificate", f.prefix)
 		}
 	}
-	if n.cert != "" {
-		cert, err := readFile(ctx, "--cert", n.cert)
+	if f.cert != "" {
+		cert, err := readFile(ctx, "--"+f.prefix+"cert", f.cert)
 		if err != nil {
 			return nil, err
 		}
-		key, err := readFile(ctx, "--key", n.key)
+		key, err := readFile(ctx, "--"+f.prefix+"key", f.key)
 		if err != nil {
 			return nil, err
 		}
 		pair, err := tls.X509KeyPair(cert, key)
 		if err != nil {
-			return nil, Errorf("--cert and --key are no pair: %v", err)
+			return nil, Errorf("--%scert and --%skey are no pair: %v", f.prefix, f.prefix, err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
+}
+
+// check rejects what needs TLS without it.
+func (f *tlsFiles) check(fs *pflag.FlagSet, instead string) error {
+	for _, name := range []string{"cacert", "cert", "key", "sni"} {
+		if fs.Changed(f.prefix+name) && !f.on {
+			return Errorf("--%s%s needs --%stls%s", f.prefix, name, f.prefix, instead)
+		}
+	}
+	return Needs(fs, [][2]string{{f.prefix + "cert", f.prefix + "key"}, {f.prefix + "key", f.prefix + "cert"}})
 }

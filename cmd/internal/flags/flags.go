@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -40,11 +41,18 @@ type Node struct {
 
 	host, socket, url, user, passwordFile string
 	port                                  uint16
-	tls                                   bool
-	cacert, cert, key, sni                string
+	tls                                   tlsFiles
 	timeout                               seconds
 	role                                  string
 	allowLoading, allowCluster            bool
+	minUptime                             time.Duration
+	minReplicas                           int
+	maxLag                                []string
+	announce                              string
+	sentinels                             []string
+	sentinelMaster                        string
+	sentinelUser, sentinelPasswordFile    string
+	sentinelTLS                           tlsFiles
 
 	fs *pflag.FlagSet
 }
@@ -58,20 +66,35 @@ func (n *Node) Add(fs *pflag.FlagSet, role checker.Role) {
 	fs.StringVarP(&n.url, "url", "u", "", "redis://, rediss:// or unix:// `URL` instead; without a password")
 	fs.StringVar(&n.user, "user", "", "ACL user `name`")
 	fs.StringVar(&n.passwordFile, "password-file", "", "`file` with the password, - for standard input; else the environment variable REDISCLI_AUTH, else the systemd credential redis-password")
-	fs.BoolVar(&n.tls, "tls", false, "connect by TLS")
-	fs.StringVar(&n.cacert, "cacert", "", "PEM `file` of the CAs to trust, instead of the system's")
-	fs.StringVar(&n.cert, "cert", "", "PEM `file` of the client certificate")
-	fs.StringVar(&n.key, "key", "", "PEM `file` of its key")
-	fs.StringVar(&n.sni, "sni", "", "`name` to ask for and to expect in the server's certificate, instead of the host")
+	fs.BoolVar(&n.tls.on, "tls", false, "connect by TLS")
+	fs.StringVar(&n.tls.cacert, "cacert", "", "PEM `file` of the CAs to trust, instead of the system's")
+	fs.StringVar(&n.tls.cert, "cert", "", "PEM `file` of the client certificate")
+	fs.StringVar(&n.tls.key, "key", "", "PEM `file` of its key")
+	fs.StringVar(&n.tls.sni, "sni", "", "`name` to ask for and to expect in the server's certificate, instead of the host")
 	fs.VarP(&n.timeout, "timeout", "t", "total `duration` over lookup, dial, TLS, AUTH and reply; a bare number is seconds")
 	fs.StringVar(&n.role, "role", string(role), "the `role` that is a yes: master, replica or any")
 	fs.BoolVar(&n.allowLoading, "allow-loading", false, "accept a node that is still loading its data set")
 	fs.BoolVar(&n.allowCluster, "allow-cluster", false, "accept a Redis Cluster node")
+	fs.StringArrayVar(&n.maxLag, "max-lag", nil, "accept a replica only if it heard its master within a `limit` such as 15s, or is at most so many bytes behind it, such as 1mb; may be given once for each")
+	fs.IntVar(&n.minReplicas, "min-replicas", 0, "accept a master only with this `number` of online replicas that it heard within min-replicas-max-lag, 10s where that is not counted")
+	fs.DurationVar(&n.minUptime, "min-uptime", 0, "do not believe a master whose process is younger than this `time`, unless the Sentinels vouch for it")
+	fs.StringArrayVar(&n.sentinels, "sentinel", nil, "`address` of a Sentinel, such as 10.0.0.1:26379; repeat it for each: a majority of them must name this node as master")
+	fs.StringVar(&n.sentinelMaster, "sentinel-master", "", "`name` by which they know the master, such as mymaster")
+	fs.StringVar(&n.sentinelUser, "sentinel-user", "", "ACL user `name` for them")
+	fs.StringVar(&n.sentinelPasswordFile, "sentinel-password-file", "", "`file` with the password for them; none is sent without it")
+	n.sentinelTLS.prefix = "sentinel-"
+	fs.BoolVar(&n.sentinelTLS.on, "sentinel-tls", false, "connect to them by TLS")
+	fs.StringVar(&n.sentinelTLS.cacert, "sentinel-cacert", "", "PEM `file` of the CAs to trust for them")
+	fs.StringVar(&n.sentinelTLS.cert, "sentinel-cert", "", "PEM `file` of the client certificate for them")
+	fs.StringVar(&n.sentinelTLS.key, "sentinel-key", "", "PEM `file` of its key")
+	fs.StringVar(&n.sentinelTLS.sni, "sentinel-sni", "", "`name` to expect in their certificates, instead of their hosts")
+	fs.StringVar(&n.announce, "announce-addr", "", "what the Sentinels call this node, where that is none of this host's addresses: `host`, or host:port")
 }
 
 // NodeFlags are the names that [Node.Add] defines.
 var NodeFlags = []string{"host", "port", "unix-socket", "url", "user", "password-file", "tls", "cacert", "cert", "key", "sni",
-	"timeout", "role", "allow-loading", "allow-cluster"}
+	"timeout", "role", "allow-loading", "allow-cluster", "max-lag", "min-replicas", "min-uptime", "sentinel", "sentinel-master", "sentinel-user",
+	"sentinel-password-file", "sentinel-tls", "sentinel-cacert", "sentinel-cert", "sentinel-key", "sentinel-sni", "announce-addr"}
 
 // DefaultSocket is where the daemon answers and the one-shot asks it.
 const DefaultSocket = "/run/redis-is-master/check.sock"
@@ -82,6 +105,8 @@ func (n *Node) Timeout() time.Duration { return time.Duration(n.timeout) }
 // Settings are what the flags of a [Node] amount to.
 type Settings struct {
 	Redis    *checker.Redis
+	Self     *checker.Self
+	Others   *checker.Others // nil if the policy asks nobody
 	Policy   checker.Policy
 	Timeout  time.Duration
 	Warnings []string // for standard error
@@ -91,10 +116,12 @@ type Settings struct {
 // neither a connection nor a file. Its errors are [Error]s.
 func (n *Node) Settings() (Settings, error) {
 	s := Settings{
-		Redis:   &checker.Redis{Network: "tcp", Address: net.JoinHostPort(strings.Trim(n.host, "[]"), strconv.Itoa(int(n.port))), Username: n.user},
-		Policy:  checker.Policy{Role: checker.Role(n.role), AllowLoading: n.allowLoading, AllowCluster: n.allowCluster},
+		Redis: &checker.Redis{Network: "tcp", Address: net.JoinHostPort(strings.Trim(n.host, "[]"), strconv.Itoa(int(n.port))), Username: n.user},
+		Policy: checker.Policy{Role: checker.Role(n.role), AllowLoading: n.allowLoading, AllowCluster: n.allowCluster,
+			MinUptime: n.minUptime, MinReplicas: n.minReplicas, Sentinels: len(n.sentinels) > 0},
 		Timeout: time.Duration(n.timeout),
 	}
+	s.Self = &checker.Self{Node: s.Redis, Announced: n.announce}
 	err := Conflicts(n.fs, [][2]string{
 		{"unix-socket", "host"}, {"unix-socket", "port"}, {"unix-socket", "tls"},
 		{"url", "host"}, {"url", "port"}, {"url", "unix-socket"},
@@ -113,12 +140,11 @@ func (n *Node) Settings() (Settings, error) {
 	if strings.Contains(n.socket, "://") {
 		return s, Errorf("--unix-socket is no path: for a URL there is --url")
 	}
-	useTLS := n.tls
 	switch {
 	case n.fs.Changed("unix-socket"):
 		s.Redis.Network, s.Redis.Address = "unix", n.socket
 	case n.fs.Changed("url"):
-		if useTLS, err = n.parseURL(s.Redis); err != nil {
+		if n.tls.on, err = n.parseURL(s.Redis); err != nil {
 			return s, err
 		}
 	}
@@ -129,16 +155,11 @@ func (n *Node) Settings() (Settings, error) {
 	} else if s.Redis.Address == "" {
 		return s, Errorf("--unix-socket is empty")
 	}
-	for _, name := range []string{"cacert", "cert", "key", "sni"} {
-		if n.fs.Changed(name) && !useTLS {
-			return s, Errorf("--%s needs --tls, or --url rediss://", name)
-		}
-	}
-	if err := Needs(n.fs, [][2]string{{"cert", "key"}, {"key", "cert"}}); err != nil {
+	if err := n.tls.check(n.fs, ", or --url rediss://"); err != nil {
 		return s, err
 	}
-	if useTLS {
-		s.Redis.TLS = n.tlsConfig
+	if n.tls.on {
+		s.Redis.TLS = n.tls.config
 	}
 	if s.Redis.Password, err = n.password(); err != nil {
 		return s, err
@@ -146,10 +167,117 @@ func (n *Node) Settings() (Settings, error) {
 	if s.Redis.Username != "" && s.Redis.Password == nil {
 		return s, Errorf("--user needs a password: give --password-file or REDISCLI_AUTH; without one, Redis would not be told the user at all")
 	}
-	if info, err := os.Stat(n.passwordFile); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 {
-		s.Warnings = append(s.Warnings, "the --password-file is readable by everyone: chmod o-r")
+	for flag, file := range map[string]string{"password-file": n.passwordFile, "sentinel-password-file": n.sentinelPasswordFile} {
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 {
+			s.Warnings = append(s.Warnings, "the --"+flag+" is readable by everyone: chmod o-r")
+		}
 	}
-	return s, nil
+	return s, n.guards(&s)
+}
+
+// guards resolves the flags of the guards.
+func (n *Node) guards(s *Settings) error {
+	if n.minUptime < 0 || n.minReplicas < 0 {
+		return Errorf("--min-uptime or --min-replicas is below 0")
+	}
+	for _, text := range n.maxLag {
+		d, bytes, err := parseLag(text)
+		switch {
+		case err != nil:
+			return err
+		case d > 0 && s.Policy.MaxLag > 0 || bytes > 0 && s.Policy.MaxLagBytes > 0:
+			return Errorf("--max-lag is given twice for the same measure")
+		case d > 0:
+			s.Policy.MaxLag = d
+		default:
+			s.Policy.MaxLagBytes = bytes
+		}
+	}
+	err := Needs(n.fs, [][2]string{{"sentinel", "sentinel-master"}, {"sentinel-master", "sentinel"}, {"sentinel-user", "sentinel-password-file"},
+		{"sentinel-password-file", "sentinel"}, {"sentinel-tls", "sentinel"}})
+	if err == nil {
+		err = n.sentinelTLS.check(n.fs, "")
+	}
+	if err != nil {
+		return err
+	}
+	if n.fs.Changed("announce-addr") && !isHost(n.announce) {
+		host, port, err := net.SplitHostPort(n.announce)
+		if p, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || p == 0 || !isHost(host) {
+			return Errorf("--announce-addr is no host or host:port")
+		}
+	}
+	if n.fs.Changed("sentinel-password-file") && n.sentinelPasswordFile == "" {
+		return Errorf("--sentinel-password-file is empty")
+	}
+	if strings.Contains(n.sentinelMaster, ",") || n.fs.Changed("sentinel-master") && n.sentinelMaster == "" {
+		return Errorf("--sentinel-master is no name of a master")
+	}
+	if !s.Policy.Sentinels && s.Policy.MaxLagBytes == 0 {
+		return nil
+	}
+	s.Others = &checker.Others{Name: n.sentinelMaster, Self: s.Self}
+	if s.Policy.MaxLagBytes > 0 {
+		s.Others.Master = &checker.Redis{Username: s.Redis.Username, Password: s.Redis.Password, TLS: s.Redis.TLS}
+	}
+	seen := make(map[string]bool)
+	for _, address := range n.sentinels {
+		address, err := sentinelAddress(address)
+		if err != nil {
+			return err
+		}
+		if seen[address] {
+			return Errorf("--sentinel is given twice with the same address, which would count twice")
+		}
+		seen[address] = true
+		r := &checker.Redis{Address: address, Username: n.sentinelUser}
+		if n.sentinelPasswordFile != "" {
+			r.Password = fromFile("--sentinel-password-file", n.sentinelPasswordFile)
+		}
+		if n.sentinelTLS.on {
+			r.TLS = n.sentinelTLS.config
+		}
+		s.Others.Sentinels = append(s.Others.Sentinels, r)
+	}
+	return nil
+}
+
+// isHost reports whether text can be a name or an address, without a port.
+func isHost(text string) bool {
+	text = strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
+	_, err := netip.ParseAddr(text)
+	return err == nil || text != "" && !strings.ContainsAny(text, "/@, :[]")
+}
+
+// sentinelAddress adds the port that Sentinels have by default.
+func sentinelAddress(address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = strings.Trim(address, "[]"), "26379"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || !isHost(host) {
+		return "", Errorf("--sentinel is no address such as 10.0.0.1:26379")
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// parseLag reads a duration, or bytes with kb, mb or gb as redis.conf has them.
+func parseLag(text string) (time.Duration, int64, error) {
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return d, 0, nil
+	}
+	number, unit := strings.ToLower(text), int64(1)
+	for i, suffix := range []string{"kb", "mb", "gb"} {
+		if rest, ok := strings.CutSuffix(number, suffix); ok {
+			number, unit = rest, 1<<(10*(i+1))
+			break
+		}
+	}
+	bytes, err := strconv.ParseInt(number, 10, 32)
+	if err != nil || bytes <= 0 {
+		return 0, 0, Errorf("--max-lag is neither a duration such as 15s nor bytes such as 1mb, above 0")
+	}
+	return 0, bytes * unit, nil
 }
 
 // Conflicts rejects two flags that were both given, Needs the first without
@@ -210,7 +338,7 @@ func (n *Node) parseURL(r *checker.Redis) (useTLS bool, err error) {
 			return false, Errorf("--url has a port that is none")
 		}
 		r.Address = net.JoinHostPort(host, port)
-		if u.Scheme == "redis" && n.tls {
+		if u.Scheme == "redis" && n.tls.on {
 			return false, Errorf("--url redis:// and --tls contradict each other: write rediss://")
 		}
 		return u.Scheme == "rediss", nil
@@ -218,7 +346,7 @@ func (n *Node) parseURL(r *checker.Redis) (useTLS bool, err error) {
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
 			return false, Errorf("--url unix:// needs an absolute path, with three slashes: unix:///run/redis/redis.sock")
 		}
-		if n.tls {
+		if n.tls.on {
 			return false, Errorf("--url unix:// and --tls contradict each other: Redis has no TLS on a unix socket")
 		}
 		r.Network, r.Address = "unix", u.Path

@@ -1,0 +1,755 @@
+package checker
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A node replays what one node of a recording said and heard.
+type node struct {
+	name, port string
+	guard      guard
+	role       Role // empty while it does not answer
+	frozen     bool
+	lives      int
+	seen       time.Duration // the last probe that was answered
+}
+
+// believed is whether a daemon would say yes.
+func (n *node) believed(now time.Duration) bool {
+	return n.role == RoleMaster && n.guard.trust.believes() && now-n.seen <= DefaultMaxAge
+}
+
+func (n *node) at(d time.Duration) time.Time { return time.Unix(1000, 0).Add(d) }
+
+// probe asks the node at d.
+func (n *node) probe(d time.Duration) {
+	if n.role == "" || n.frozen {
+		return
+	}
+	n.seen = d
+	n.guard.see(n.at(d), n.at(d), Observation{Role: n.role, RunID: strconv.Itoa(n.lives), Uptime: time.Hour})
+}
+
+// replayRecording runs a recording through the guards of all its nodes, which probe
+// every 100 ms and at every change of the role, and calls each after every
+// line.
+func replayRecording(t *testing.T, file string, each func(now time.Duration, nodes map[string]*node, master string)) map[string]*node {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	nodes := make(map[string]*node)
+	for i := range 3 {
+		name := fmt.Sprintf("n%d", i+1)
+		nodes[name] = &node{name: name, guard: guard{gap: gapOf(DefaultInterval, DefaultTimeout, DefaultMaxAge)}}
+	}
+	var base, now time.Duration
+	master := ""
+	var asked time.Duration
+	tick := func(to time.Duration) {
+		for ; asked <= to; asked += DefaultInterval {
+			for _, n := range nodes {
+				n.probe(asked)
+			}
+			each(asked, nodes, master)
+		}
+	}
+	for s := bufio.NewScanner(f); s.Scan(); {
+		stamp, rest, _ := strings.Cut(s.Text(), " ")
+		ms, err := strconv.ParseFloat(stamp, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fields := strings.Fields(rest)
+		if fields[0] == "===" && fields[1] == "run" {
+			base = now + 500*time.Millisecond
+			victim := fields[len(fields)-1]
+			for _, n := range nodes {
+				if n.port == victim && strings.Contains(file, "stop") {
+					n.frozen = true
+				}
+			}
+		}
+		now = base + time.Duration(ms*float64(time.Millisecond))
+		tick(now)
+		n := nodes[fields[0]]
+		if n == nil {
+			continue
+		}
+		switch {
+		case fields[1] == "hello":
+			h, err := ParseHello(fields[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.frozen = false // it delivers
+			n.guard.hear(n.at(now), Word{Hello: h, Here: n.port != "" && strings.HasSuffix(h.Master, ":"+n.port), Local: true})
+		case fields[2] == "DOWN":
+			n.role = ""
+			n.lives++
+		default:
+			before := n.role
+			n.role = map[string]Role{"master": RoleMaster, "slave": RoleReplica}[fields[2]]
+			if n.role == RoleMaster && (before == RoleReplica || master == "") {
+				master = n.name
+			}
+			n.probe(now)
+		}
+		// The port is the one that hellos name while this node is master.
+		if n.port == "" && fields[1] == "hello" && n.role == RoleMaster {
+			h, _ := ParseHello(fields[2])
+			n.port = h.Master[strings.LastIndexByte(h.Master, ':')+1:]
+			digits := n.port[:len(n.port)-1]
+			for _, other := range nodes {
+				other.port = digits + other.name[1:]
+			}
+		}
+		each(now, nodes, master)
+	}
+	return nodes
+}
+
+// TestRecordings: hellos of real failovers, restarts, wakes and planned
+// failovers. A node that was restarted or woke is never believed; one that
+// another supersedes while it answers, until the Sentinels say so; a promoted
+// one at once.
+func TestRecordings(t *testing.T) {
+	for file, want := range map[string]struct {
+		promotions int
+		announced  time.Duration // from a promotion to the word of the Sentinels, at most
+	}{
+		"redis-7.0.15-failover.txt": {3, 0},
+		"redis-7.0.15-stop.txt":     {3, 0},
+		"redis-7.0.15-handover.txt": {3, 1300 * time.Millisecond},
+		"redis-5.0.14-failover.txt": {3, 3 * time.Second}, // a failover two seconds after another
+	} {
+		t.Run(file, func(t *testing.T) {
+			promotions, master, before, lives := -1, "", "", 0
+			var since, worst time.Duration
+			replayRecording(t, file, func(now time.Duration, nodes map[string]*node, truth string) {
+				if truth != master {
+					promotions++
+					before, master, since = master, truth, now
+					if n := nodes[before]; n != nil {
+						if lives = n.lives; n.frozen {
+							lives = -1
+						}
+					}
+					if promotions > 0 && !nodes[master].believed(now) {
+						t.Errorf("%v: %s was promoted and waits", now, master)
+					}
+				}
+				for _, n := range nodes {
+					if n.name == master || !n.believed(now) {
+						continue
+					}
+					lie := now - since
+					if worst = max(worst, lie); n.name != before || n.lives != lives || lie > want.announced {
+						t.Fatalf("%v: %s is believed %v after %s was promoted", now, n.name, lie, master)
+					}
+				}
+				if n := nodes[master]; n != nil && n.role == RoleMaster && !n.frozen && now > since+3*time.Second && !n.believed(now) {
+					t.Fatalf("%v: %s is the master and not believed: %+v", now, master, n.guard.hellos(n.at(now)))
+				}
+			})
+			if promotions != want.promotions {
+				t.Errorf("%d promotions, want %d", promotions, want.promotions)
+			}
+			t.Logf("a superseded master was believed for %v at most", worst)
+		})
+	}
+}
+
+// script runs steps of a node that is probed every 100 ms. Each line is a time
+// in milliseconds and
+//
+//	role master|replica|none   what the node says from then on
+//	closed                     the connection was closed, as a Sentinel does that changes the role
+//	followed by WHOM...        these replicas follow the node
+//	restart                    it is another process, as of the next probe
+//	young                      it is one that was just started
+//	hello S E/C WHOM [NAME]    Sentinel S (or S+T) says epoch E, current epoch C, and that WHOM (me, b, c) is the master
+//	deaf, listening            the subscription does not stand, or does again
+//	is TRUST                   what the guard must say, at this moment
+//
+// A Sentinel whose name begins with l runs on the node's host.
+func script(t *testing.T, lines string) {
+	t.Helper()
+	g := guard{gap: gapOf(DefaultInterval, DefaultTimeout, DefaultMaxAge)}
+	o := Observation{RunID: "0", Uptime: time.Hour, Connection: 1}
+	start := time.Unix(1000, 0)
+	g.listen(start, true)
+	var probed time.Duration
+	for line := range strings.Lines(lines) {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		ms, _ := strconv.Atoi(f[0])
+		now := time.Duration(ms) * time.Millisecond
+		for ; probed < now; probed += DefaultInterval {
+			if o.Role != "" {
+				g.see(start.Add(probed), start.Add(probed+time.Millisecond), o)
+			}
+		}
+		switch f[1] {
+		case "role":
+			o.Role = map[string]Role{"master": RoleMaster, "replica": RoleReplica}[f[2]]
+		case "restart":
+			o.RunID += "+"
+			o.Connection++
+		case "closed":
+			o.Connection++
+		case "followed":
+			o.Followers = nil
+			for _, whom := range f[3:] {
+				o.Followers = append(o.Followers, whom+":6379")
+			}
+		case "young":
+			o.Uptime = 0
+		case "hello":
+			var h Hello
+			if _, err := fmt.Sscanf(f[3], "%d/%d", &h.Epoch, &h.Current); err != nil {
+				t.Fatal(line, err)
+			}
+			h.Name, h.Master = "mymaster", f[4]+":6379"
+			if len(f) > 5 {
+				h.Name = f[5]
+			}
+			for name := range strings.SplitSeq(f[2], "+") {
+				h.Sentinel = name
+				g.hear(start.Add(now), Word{Hello: h, Here: f[4] == "me", Local: name[0] == 'l'})
+			}
+		case "deaf", "listening":
+			g.listen(start.Add(now), f[1] == "listening")
+		case "is":
+			if got := g.hellos(start.Add(now)); string(got.Trust) != f[2] {
+				t.Errorf("%s: it is %s: %s", strings.TrimSpace(line), got.Trust, got.Detail)
+			}
+		default:
+			t.Fatal(line)
+		}
+	}
+}
+
+func TestGuard(t *testing.T) {
+	for name, lines := range map[string]string{
+		"a daemon that finds an old process believes the first Sentinel": `
+			0 role master
+			400 is unconfirmed
+			500 hello s1+s2 3/3 me
+			700 is unconfirmed
+			900 is confirmed`,
+		"and a young one only when no election can be under way": `
+			0 young
+			0 role master
+			500 hello s1+s2 3/3 me
+			3600 is unconfirmed
+			4000 is confirmed`,
+		"a quick restart is believed with the first hello": `
+			0 role master
+			100 hello s1+s2 3/3 me
+			1000 is confirmed
+			1050 role none
+			1550 restart
+			1560 role master
+			2000 is unconfirmed
+			2010 hello s2+s3 3/3 me
+			2150 is confirmed`,
+		"a slow restart is not": `
+			0 role master
+			100 hello s1+s2 3/3 me
+			1000 is confirmed
+			1050 role none
+			2550 restart
+			2560 role master
+			3000 hello s2+s3 3/3 me
+			6100 is unconfirmed
+			6400 is confirmed`,
+		"a restart in the middle of an election": `
+			0 role master
+			100 hello s1+s2 0/0 me
+			1000 is confirmed
+			1050 role none
+			2450 restart
+			2460 role master
+			2900 hello s1+s2 0/0 me
+			3900 hello s2+s3 0/1 me
+			6500 is unconfirmed
+			7000 hello s2 1/1 b
+			7000 is denied`,
+		"an election that came to nothing": `
+			0 role master
+			100 hello s1+s2 0/0 me
+			1000 is confirmed
+			1050 role none
+			2450 restart
+			2460 role master
+			2900 hello s1+s2 0/1 me
+			4900 hello s1+s2 0/1 me
+			6900 hello s1+s2 0/1 me
+			7800 is unconfirmed
+			8100 is confirmed`,
+		"an old election does not count": `
+			0 role master
+			100 hello s1+s2 0/7 me
+			4000 is unconfirmed
+			6000 is confirmed
+			6050 role none
+			6350 restart
+			6360 role master
+			6900 hello s1+s2 0/7 me
+			7050 is confirmed`,
+		"a short hang that an election has used": `
+			0 role master
+			100 hello s1+s2 0/0 me
+			1000 is confirmed
+			1050 role none
+			2650 role master
+			2660 hello s1+s2 0/0 me
+			2660 hello s2+s3 0/0 me
+			2900 is unconfirmed
+			3700 hello s1 1/1 b
+			3700 is denied`,
+		"the backlog of a wake is contradicted by its end": `
+			0 role master
+			100 hello s1+s2 0/0 me
+			1000 is confirmed
+			1050 role none
+			11050 role master
+			11060 hello s1+s2 0/0 me
+			11070 hello s2+s3 0/0 me
+			11075 hello s1 1/1 b
+			11080 is denied
+			20000 is denied`,
+		"a promotion under watch is believed, whatever old hellos say": `
+			0 role replica
+			100 hello s1 3/3 b
+			1000 is watched
+			1050 closed
+			1050 role master
+			1150 is promoted
+			1200 hello s2 3/3 b
+			1900 hello s3 3/4 b
+			2000 is promoted
+			2100 hello s1+s2 4/4 me
+			2100 is confirmed
+			2200 hello s2 3/4 b
+			2300 is confirmed`,
+		"an operator's promotion is not believed beside Sentinels that name another": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 role master
+			1150 is denied
+			2100 hello s1 3/3 b
+			9000 is denied`,
+		"nor before they agree": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 role master
+			2100 hello s1+s2 4/4 me
+			2300 is unconfirmed
+			2500 is confirmed`,
+		"it is where there are no Sentinels": `
+			0 role replica
+			1050 closed
+			1050 role master
+			1150 is promoted`,
+		"the FAILOVER command makes the old master follow": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 role master
+			1150 is denied
+			1200 followed by b c
+			2200 is denied
+			2500 is followed
+			3000 hello s2 3/3 b
+			9000 is followed
+			9050 followed by c
+			12000 is followed
+			12600 is denied`,
+		"one that does not follow does not help": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 role master
+			1200 followed by c
+			9000 is denied`,
+		"followed, and superseded": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 role master
+			1200 followed by b
+			2500 is followed
+			3000 hello s1 4/4 c
+			3000 is denied
+			9000 is denied`,
+		"what followed before a hang": `
+			0 role master
+			0 followed by b
+			100 hello s1+s2 3/3 me
+			1000 is confirmed
+			1050 role none
+			4050 role master
+			4060 hello s1 4/4 b
+			4200 is denied
+			4210 followed by
+			6000 is denied`,
+		"and ended by a higher epoch": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 closed
+			1050 role master
+			1150 is promoted
+			1200 hello s1 4/4 c
+			1200 is denied`,
+		"a promotion while nobody looked is not believed": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 role none
+			4150 closed
+			4150 role master
+			4250 is denied
+			4300 hello s1+s2 4/4 me
+			4400 is unconfirmed
+			7700 is confirmed`,
+		"a promotion whose transaction waits for the disk": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 role none
+			3550 closed
+			3550 role master
+			3650 is promoted`,
+		"a replica that comes back as another process and master": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 restart
+			1060 role master
+			1150 is denied`,
+		"the old master of a planned failover": `
+			0 role master
+			100 hello s1+s2 3/3 me
+			1000 is confirmed
+			2000 hello s1+s2 3/4 me
+			2000 is confirmed
+			2900 hello s1 4/4 b
+			2900 is denied
+			3000 hello s2+s3 3/4 me
+			10000 is denied
+			11000 role replica
+			11200 is watched`,
+		"no Sentinel": `
+			0 role master
+			14900 is unconfirmed
+			15300 is alone
+			15350 role none
+			15550 restart
+			15560 role master
+			15700 is alone
+			20000 hello s1 0/0 b
+			20000 is denied`,
+		"Sentinels that died": `
+			0 role master
+			100 hello s1+s2 3/3 me
+			1000 is confirmed
+			60000 is confirmed
+			60050 role none
+			60550 restart
+			60560 role master
+			75000 is unconfirmed
+			76000 is alone`,
+		"Sentinels that died after they had named another": `
+			0 role master
+			100 hello s1+s2 3/3 me
+			1000 is confirmed
+			1100 hello s1 4/4 b
+			60000 is denied`,
+		"a Sentinel alone may be cut off together with the node": `
+			0 young
+			0 role master
+			500 hello l1 0/0 me
+			8000 is unconfirmed
+			9000 hello s1 1/1 b
+			9000 is denied`,
+		"it is believed when nobody contradicts": `
+			0 role master
+			500 hello l1 0/0 me
+			2500 hello l1 0/0 me
+			15000 is unconfirmed
+			15800 is confirmed`,
+		"a late REPLICAOF after a silence of the Sentinels": `
+			0 role replica
+			100 hello s1 3/3 b
+			30000 role master
+			30200 is denied`,
+		"a late REPLICAOF after a gap": `
+			0 role replica
+			100 hello s1 3/3 b
+			1000 role none
+			30000 role replica
+			30150 role master
+			30400 is denied`,
+		"a late REPLICAOF behind the words that were lost with it": `
+			0 role replica
+			100 hello s1 3/3 b
+			30000 hello s2 3/3 b
+			30050 role master
+			30200 is denied`,
+		"a late REPLICAOF, while the Sentinel on this host was heard": `
+			0 role replica
+			100 hello s1+l1 3/3 b
+			2100 hello l1 3/3 b
+			4100 hello l1 3/3 b
+			6100 hello l1 3/3 b
+			6200 role master
+			6400 is denied`,
+		"a promotion some time after a silence": `
+			0 role replica
+			100 hello s1 3/3 b
+			30000 hello s1 3/3 b
+			32000 hello s1 3/3 b
+			34000 closed
+			34000 role master
+			34200 is promoted`,
+		"a subscription that stood through a hang has heard nothing": `
+			0 role master
+			1000 is unconfirmed
+			1050 role none
+			21000 role master
+			21100 is unconfirmed
+			21500 hello s1 4/4 b
+			21500 is denied`,
+		"nobody can listen": `
+			0 deaf
+			0 role master
+			14900 is unconfirmed
+			15100 is alone
+			15150 role none
+			15350 restart
+			15360 role master
+			28000 is unconfirmed
+			31000 is alone`,
+		"a name that was removed from the Sentinels": `
+			0 role replica
+			100 hello s1+s2 3/3 b old
+			5000 hello s1+s2 0/0 b new
+			7000 closed
+			7000 role master
+			8000 hello s1+s2 1/1 me new
+			9000 is confirmed
+			30000 hello s1+s2 1/1 me new
+			30100 role none
+			32100 restart
+			32110 role master
+			32500 hello s1+s2 1/1 me new
+			36000 is confirmed`,
+		"a name that only some have given up": `
+			0 role replica
+			100 hello s1+s2 3/3 b old
+			5000 hello s1 0/0 b new
+			7000 closed
+			7000 role master
+			8000 hello s1 1/1 me new
+			30000 hello s1 1/1 me new
+			30100 role none
+			32100 restart
+			32110 role master
+			32500 hello s1+s3 1/1 me new
+			36000 is denied`,
+		"an old word before a silence and one after it": `
+			0 role master
+			100 hello s1+s2 3/3 me
+			1000 is confirmed
+			1100 hello s1 4/4 b
+			1200 hello s2 3/4 me
+			1300 role none
+			21000 role master
+			21010 hello s1+s2 3/4 me
+			21020 is denied`,
+		"Sentinels that were set up anew": `
+			0 role master
+			100 hello s1+s2 9/9 me
+			1000 is confirmed
+			2000 hello s1+s2 0/0 me
+			6000 hello s1+s2 0/0 me
+			10000 hello s1+s2 0/0 me
+			14000 hello s1+s2 0/0 me
+			18000 hello s1+s2 0/0 me
+			18100 is confirmed
+			20000 hello s1 1/1 b
+			20000 is denied`,
+		"two names": `
+			0 role master
+			100 hello s1+s2 3/3 me one
+			200 hello s2+s3 8/8 me two
+			1000 is confirmed
+			2000 hello s1 4/4 b one
+			2000 is denied
+			3000 hello s2+s3 8/8 me two
+			9000 is denied`,
+		"a second name that never named this node": `
+			0 role master
+			100 hello s1+s2 3/3 me one
+			1000 is confirmed
+			2000 hello s2 0/0 b two
+			2000 is denied`,
+	} {
+		t.Run(name, func(t *testing.T) { script(t, lines) })
+	}
+}
+
+// TestLongMaxAge: a status that is good for long does not hide a hang in
+// which another node was elected.
+func TestLongMaxAge(t *testing.T) {
+	for _, tt := range []struct{ interval, timeout, maxAge, want time.Duration }{
+		{DefaultInterval, DefaultTimeout, DefaultMaxAge, time.Second},
+		{DefaultInterval, DefaultTimeout, time.Minute, time.Second},
+		{time.Second, time.Second, time.Minute, 2 * time.Second},
+		{100 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond},
+	} {
+		if got := gapOf(tt.interval, tt.timeout, tt.maxAge); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
+		}
+	}
+}
+
+func TestParseHello(t *testing.T) {
+	h, err := ParseHello("2001:db8::1,26379,abc,7,mymaster,db-1.example,6379,6")
+	want := Hello{Sentinel: "abc", From: "[2001:db8::1]:26379", Current: 7, Name: "mymaster", Master: "db-1.example:6379", Epoch: 6}
+	if err != nil || h != want {
+		t.Errorf("%+v, %v", h, err)
+	}
+	for _, message := range []string{
+		"", ",,,,,,,", "127.0.0.1,26379,abc,7,mymaster,10.0.0.1,6379", "127.0.0.1,26379,abc,7,mymaster,10.0.0.1,6379,6,x",
+		"127.0.0.1,26379,abc,-1,mymaster,10.0.0.1,6379,6", "127.0.0.1,26379,abc,7,mymaster,10.0.0.1,6379,99999999999999999999",
+		"127.0.0.1,26379,abc,7,mymaster,10.0.0.1,0,6", "127.0.0.1,26379,abc,7,mymaster,10.0.0.1,70000,6", "127.0.0.1,26379,abc,7,mymaster,,6379,6",
+		strings.Repeat("x", maxLine) + ",26379,abc,7,mymaster,10.0.0.1,6379,6",
+	} {
+		if h, err := ParseHello(message); err == nil {
+			t.Errorf("%.60q: %+v", message, h)
+		}
+	}
+}
+
+// FuzzGuard: no sequence of probes and hellos makes a node believed which was
+// not promoted under watch, nor confirmed by a hello at the best epoch of its
+// time in this life of the process, nor left alone for standSilence.
+func FuzzGuard(f *testing.F) {
+	f.Add([]byte{0x01, 0x10, 0x85, 0x02, 0x31, 0xc2, 0x20, 0x99, 0x41, 0x00})
+	f.Add([]byte("mmhhmmrrmmhhzz0123456789"))
+	for i := range 8 {
+		r := rand.New(rand.NewPCG(1, uint64(i)))
+		b := make([]byte, 400)
+		for j := range b {
+			b[j] = byte(r.Uint32())
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		g := guard{gap: gapOf(DefaultInterval, DefaultTimeout, DefaultMaxAge)}
+		now := time.Unix(1000, 0)
+		g.listen(now, true)
+		var (
+			o         = Observation{Role: RoleMaster, RunID: "0", Uptime: time.Hour}
+			seen      time.Time // the oracle's own, much simpler notes
+			last      Observation
+			allowed   bool // a yes may be given
+			confirmed bool // a hello at the best epoch has named this node in this life
+			alone     bool // nobody was ever heard
+			heard     = now
+			life      = now
+			best      = make(map[string]Hello)
+			lows      = make(map[string]time.Time)
+			spoke     = make(map[string]time.Time)
+			denied    = make(map[string]bool)
+		)
+		for len(data) >= 2 {
+			what, arg := data[0], data[1]
+			data = data[2:]
+			before := g.trust
+			switch what % 4 {
+			case 0: // time passes
+				now = now.Add(time.Duration(arg) * 20 * time.Millisecond)
+			case 1: // the node changes
+				switch arg % 4 {
+				case 0:
+					o.Role = RoleMaster
+				case 1:
+					o.Role = RoleReplica
+				case 2:
+					o.RunID += "+"
+				case 3:
+					o.Uptime = time.Duration(arg) * time.Second
+				}
+			case 2: // a probe
+				g.see(now, now, o)
+				gap := DefaultMaxAge
+				if last.Role == RoleReplica {
+					gap = flipStall
+				}
+				watched := !seen.IsZero() && now.Sub(seen) <= gap && o.RunID == last.RunID
+				if !watched {
+					allowed, confirmed, life = false, false, now
+				}
+				if o.Role != RoleMaster {
+					allowed, life = false, now
+				} else if watched && last.Role == RoleReplica {
+					allowed = true
+				}
+				allowed = allowed || confirmed || now.Sub(life) >= standSilence && (heard.Before(life) || len(best) == 0) || alone
+				alone = alone || len(best) == 0 && now.Sub(life) >= standSilence
+				seen, last = now, o
+			case 3: // a hello
+				h := Hello{Sentinel: strconv.Itoa(int(arg & 1)), Name: strconv.Itoa(int(arg >> 1 & 1)), Epoch: uint64(arg >> 2 & 3), Current: uint64(arg >> 4 & 3)}
+				here := arg>>6&1 == 1
+				denies := g.hear(now, Word{Hello: h, Here: here, Local: arg>>7 == 1})
+				if denies && here {
+					t.Fatal("a hello that names this node denies it")
+				}
+				heard, alone = now, false
+				if now.Sub(spoke[h.Name]) > hushed {
+					delete(lows, h.Name)
+				}
+				spoke[h.Name] = now
+				b, known := best[h.Name]
+				if known && h.Epoch < b.Epoch {
+					if lows[h.Name].IsZero() {
+						lows[h.Name] = now
+					}
+					if now.Sub(lows[h.Name]) < standSilence {
+						break
+					}
+				}
+				if known && h.Epoch > b.Epoch && !here && g.trust.believes() {
+					t.Fatal("a higher epoch that names another does not deny it")
+				}
+				delete(lows, h.Name)
+				best[h.Name], denied[h.Name] = h, !here
+				confirmed = confirmed || here && last.Role == RoleMaster
+			}
+			if !g.trust.believes() {
+				continue
+			}
+			if !allowed && !confirmed {
+				t.Fatalf("believed as %s without a reason: %+v", g.trust, g.hellos(now))
+			}
+			if before != "" || g.trust == TrustPromoted {
+				continue
+			}
+			for name, d := range denied {
+				if d {
+					t.Fatalf("becomes %s, though %s names another", g.trust, name)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,217 @@
+package serve_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"redis-is-master/checker"
+	"redis-is-master/checker/report"
+	"redis-is-master/checker/serve"
+	"redis-is-master/e2e/lab"
+)
+
+const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+// browse asks as a browser does.
+func browse(t *testing.T, address, path, accept string) reply {
+	t.Helper()
+	c := hold(t, address, 1, "")[0]
+	r, err := sendOn(c, bufio.NewReader(c), http.MethodGet, path, "Accept: "+accept+"\r\nConnection: close\r\n")
+	lab.Check(t, err)
+	return r
+}
+
+var word = regexp.MustCompile(`<section id="answer" data-live class="answer (\w+)" aria-live="polite">\n<h1>([^<]*)</h1>\n<p class="reason"><code>([^<]*)</code>`)
+
+// TestStatusPage: a browser is shown the same answer with the same reason, and
+// the code of / stays that of the role.
+func TestStatusPage(t *testing.T) {
+	t.Parallel()
+	words := map[checker.Answer]string{checker.Yes: "Master", checker.No: "Not master", checker.Unknown: "Unknown"}
+	for _, tt := range states {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			address := web(t, tt.node(t))
+			code := map[bool]int{true: 200, false: 503}[tt.reason == checker.OK]
+			for path, want := range map[string]int{"/": code, "/status?page": 200} {
+				r := browse(t, address, path, browser)
+				m := word.FindStringSubmatch(r.body)
+				if r.code != want || m == nil || m[2] != words[tt.reason.Answer()] || m[3] != string(tt.reason) || (m[1] == "yes") != (tt.reason == checker.OK) {
+					t.Errorf("%s: %d, want %d: %q\n%s", path, r.code, want, m, r.body)
+				}
+				if r.header.Get("Content-Type") != "text/html; charset=utf-8" || r.header.Get("Cache-Control") != "no-store" || !strings.HasPrefix(r.header.Get("Content-Security-Policy"), "default-src 'none'; ") {
+					t.Errorf("%s: %v", path, r.header)
+				}
+				if strings.Contains(r.body, "<no value>") || strings.Contains(r.body, "ZgotmplZ") {
+					t.Errorf("%s: something is missing:\n%s", path, r.body)
+				}
+			}
+			// Everybody else gets text, and /status stays a document.
+			for _, accept := range []string{"*/*", "text/plain", ""} {
+				if r := browse(t, address, "/", accept); !strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") || r.code != code {
+					t.Errorf("Accept %q: %d %v", accept, r.code, r.header)
+				}
+			}
+			if r := browse(t, address, "/status", browser); !json.Valid([]byte(r.body)) {
+				t.Errorf("/status is no JSON to a browser: %s", r.body)
+			}
+			for _, path := range []string{"/master?page", "/?page"} {
+				if r := browse(t, address, path, "*/*"); r.code != code {
+					t.Errorf("%s: %d, want %d", path, r.code, code)
+				}
+			}
+		})
+	}
+}
+
+// shown is the page of a document.
+func shown(t *testing.T, d report.Document) string {
+	t.Helper()
+	h, err := serve.NewHTTP("127.0.0.1:0", http.NotFoundHandler(), func() report.Document { return d })
+	lab.Check(t, err)
+	until(t, func(ctx context.Context) error { return h.Run(ctx, &checker.Monitor{}) })
+	return browse(t, h.Addr().String(), "/", browser).body
+}
+
+// TestEscape: whatever a server says of itself, it is text on the page.
+func TestEscape(t *testing.T) {
+	t.Parallel()
+	const evil = `</style></script><script>alert(1)</script><img src=x onerror=alert(2)>" onload="alert(3)`
+	last := time.Now()
+	d := report.Document{
+		Answer: checker.No, Reason: evil, Detail: evil, Hint: evil, Address: evil, Stage: evil, Want: evil,
+		Observation: &report.Observation{Role: evil, WireRole: evil, Version: evil, RunID: evil, Failover: evil, Master: evil,
+			Hellos: &report.Hellos{Trust: evil, Detail: evil, Last: &last, Words: []report.Word{{Sentinel: evil, Name: evil, Master: evil}}},
+			Quorum: &report.Quorum{Answers: []report.SentinelAnswer{{Sentinel: evil, Error: evil}}}},
+		Rules:  []report.Rule{{Reason: evil, State: evil, Detail: evil}},
+		Daemon: &report.Daemon{Version: evil, LastCheck: evil, Since: last, History: []report.Transition{{Time: last, From: evil, To: evil, Detail: evil}}},
+	}
+	page := shown(t, d)
+	if n := strings.Count(page, "<script"); n != 1 {
+		t.Errorf("%d scripts", n)
+	}
+	for _, bad := range []string{"<img", `" onload="`, "</style></script>"} {
+		if strings.Contains(page, bad) {
+			t.Errorf("it holds %s:\n%s", bad, page)
+		}
+	}
+	if n := strings.Count(page, "&lt;script&gt;alert(1)"); n < 20 {
+		t.Errorf("only %d of what was said is shown", n)
+	}
+}
+
+// TestSentinelsView: what the document has of the Sentinels, a table of one
+// row each; without it no section.
+func TestSentinelsView(t *testing.T) {
+	t.Parallel()
+	d := report.Document{Observation: &report.Observation{Role: checker.RoleMaster}, Daemon: &report.Daemon{}}
+	if page := shown(t, d); strings.Contains(page, "Sentinels") {
+		t.Errorf("there is a section for nothing:\n%s", page)
+	}
+	d.Observation.Hellos = &report.Hellos{Trust: checker.TrustDenied, Detail: "they name another", Epoch: 7, Words: []report.Word{
+		{Sentinel: "10.0.0.1:26379", Master: "10.0.0.2:6379", Epoch: 7}, {Sentinel: "10.0.0.2:26379", Master: "10.0.0.1:6379", Here: true, Epoch: 6}}}
+	d.Observation.Quorum = &report.Quorum{Answers: []report.SentinelAnswer{{Sentinel: "10.0.0.3:26379", Error: "no route"}, {Sentinel: "10.0.0.1:26379", Master: "10.0.0.2:6379"}}}
+	page := shown(t, d)
+	for _, want := range []string{
+		"<h2>What the Sentinels say on the node</h2>", "<dt>trust</dt><dd>denied</dd>", "<th>sentinel</th><th>run id</th><th>name</th><th>master</th><th>here</th>",
+		"<td>10.0.0.1:26379</td><td>–</td><td>–</td><td>10.0.0.2:6379</td><td>no</td><td>7</td>", "<td>10.0.0.2:26379</td>",
+		"<h2>What the listed Sentinels answer</h2>", "<th>error</th>", "<td>no route</td>",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("it does not hold %s:\n%s", want, page)
+		}
+	}
+}
+
+// TestStrip: the bars are where the states were, in proportion, and short ones
+// can be seen.
+func TestStrip(t *testing.T) {
+	t.Parallel()
+	type bar struct {
+		Class    string  `xml:"class,attr"`
+		X, Width float64 `xml:"-"`
+		RawX     string  `xml:"x,attr"`
+		RawWidth string  `xml:"width,attr"`
+		Title    string  `xml:"title"`
+	}
+	bars := func(d report.Document) (all [][]bar) {
+		t.Helper()
+		for _, svg := range regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(shown(t, d), -1) {
+			var s struct {
+				Rects []bar `xml:"rect"`
+			}
+			lab.Check(t, xml.Unmarshal([]byte(svg), &s))
+			for i := range s.Rects {
+				r := &s.Rects[i]
+				fmt.Sscan(r.RawX, &r.X)
+				fmt.Sscan(r.RawWidth, &r.Width)
+				if r.X < 0 || r.Width < 4 || r.X+r.Width > 1004 {
+					t.Errorf("a bar is outside: %+v", *r)
+				}
+			}
+			all = append(all, s.Rects)
+		}
+		return all
+	}
+	near := func(what string, got, want float64) {
+		t.Helper()
+		if got < want-5 || got > want+5 {
+			t.Errorf("%s: %.2f, want %.2f", what, got, want)
+		}
+	}
+	now := time.Now()
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	// Ten minutes: 5 min of yes before 4 min ago, 100 ms of timeout, then a replica.
+	d := report.Document{Reason: checker.ReasonRole, Answer: checker.No, Daemon: &report.Daemon{History: []report.Transition{
+		{Time: ago(4 * time.Minute), From: checker.ReasonTimeout, To: checker.ReasonRole, LastedSeconds: .1},
+		{Time: ago(4*time.Minute + 100*time.Millisecond), From: checker.OK, To: checker.ReasonTimeout, LastedSeconds: 300},
+	}}}
+	all := bars(d)
+	if len(all) != 2 || len(all[0]) != 3 {
+		t.Fatalf("%+v", all)
+	}
+	first := all[0]
+	near("the yes begins", first[0].X, 100)
+	near("its width", first[0].Width, 500)
+	near("the timeout", first[1].X, 600)
+	near("the role begins", first[2].X, 600)
+	near("its width", first[2].Width, 400)
+	for i, class := range []string{"yes", "unknown", "no"} {
+		if first[i].Class != class {
+			t.Errorf("bar %d is %s", i, first[i].Class)
+		}
+	}
+	near("six hours: the yes begins", all[1][0].X, 1000-9*60*1000/(6*3600))
+	if !strings.Contains(first[0].Title, "ok, 5 min 0 s") {
+		t.Errorf("the title is %q", first[0].Title)
+	}
+
+	// What was before the history is left empty, what began before the strip is cut.
+	d = report.Document{Reason: checker.OK, Answer: checker.Yes, Daemon: &report.Daemon{Since: ago(time.Minute)}}
+	if all = bars(d); len(all[0]) != 1 {
+		t.Fatalf("%+v", all)
+	}
+	near("without history", all[0][0].X, 900)
+	d.Daemon.Since = ago(24 * time.Hour)
+	near("for a day", bars(d)[1][0].Width, 1000)
+
+	// A stale answer is none since it was last known.
+	d = report.Document{Reason: checker.ReasonStale, Answer: checker.Unknown, Daemon: &report.Daemon{AgeSeconds: 60, History: []report.Transition{
+		{Time: ago(5 * time.Minute), From: checker.ReasonRole, To: checker.OK, LastedSeconds: 3600},
+	}}}
+	first = bars(d)[0]
+	if last := first[len(first)-1]; last.Class != "unknown" {
+		t.Errorf("stale is %+v", last)
+	} else {
+		near("it is stale since", last.X, 900)
+		near("the yes before", first[1].Width, 400)
+	}
+}
