@@ -16,6 +16,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"golang.org/x/sys/unix"
+
 	"redis-is-master/checker"
 	"redis-is-master/e2e/lab"
 	"redis-is-master/keepalived"
@@ -395,10 +397,18 @@ func fillInodes(dir string) error {
 	if err := os.Mkdir(sub, 0o755); err != nil {
 		return full(err)
 	}
+	refusals := 0
 	for i := range 1000 {
-		if err := os.WriteFile(filepath.Join(sub, fmt.Sprint(i)), nil, 0o600); err != nil {
+		err := os.WriteFile(filepath.Join(sub, fmt.Sprint(i)), nil, 0o600)
+		if err == nil {
+			continue
+		}
+		// The kernel frees the inodes of replaced files a little later. In a
+		// bubble only a system call waits.
+		if refusals++; refusals == 5 || full(err) != nil {
 			return full(err)
 		}
+		unix.Nanosleep(&unix.Timespec{Nsec: 20e6}, nil)
 	}
 	return errors.New("it is not full")
 }
