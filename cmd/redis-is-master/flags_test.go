@@ -55,6 +55,53 @@ func TestContradictions(t *testing.T) {
 		{"--user u", nil, []string{"--user", "--password-file"}},
 		{"--user u", map[string]string{"CREDENTIALS_DIRECTORY": "/nonexistent"}, []string{"--user", "--password-file"}},
 		{"--password-file=", nil, []string{"--password-file is empty"}},
+		{"--sentinel h", nil, []string{"--sentinel needs --sentinel-master"}},
+		{"--sentinel-master m", nil, []string{"--sentinel-master needs --sentinel"}},
+		{"--sentinel h --sentinel-master=", nil, []string{"--sentinel-master is no name"}},
+		{"--sentinel h --sentinel-master m,n", nil, []string{"--sentinel-master is no name"}},
+		{"--sentinel h --sentinel h:26379 --sentinel-master m", nil, []string{"--sentinel is given twice"}},
+		{"--sentinel h:1 --sentinel h:2 --sentinel h:1 --sentinel-master m", nil, []string{"--sentinel is given twice"}},
+		{"--sentinel ::1 --sentinel [::1]:26379 --sentinel-master m", nil, []string{"--sentinel is given twice"}},
+		{"--sentinel [::1] --sentinel [::1]:26379 --sentinel-master m", nil, []string{"--sentinel is given twice"}},
+		{"--sentinel= --sentinel-master m", nil, []string{"--sentinel is no address"}},
+		{"--sentinel h:0 --sentinel-master m", nil, []string{"--sentinel is no address"}},
+		{"--sentinel h:65536 --sentinel-master m", nil, []string{"--sentinel is no address"}},
+		{"--sentinel h:x --sentinel-master m", nil, []string{"--sentinel is no address"}},
+		{"--sentinel :26379 --sentinel-master m", nil, []string{"--sentinel is no address"}},
+		{"--sentinel a,b --sentinel-master m", nil, []string{"--sentinel is no address"}},
+		{"--sentinel redis://:" + password + "@h:26379 --sentinel-master m", nil, []string{"--sentinel is no address"}},
+		{"--sentinel-password-file f", nil, []string{"--sentinel-password-file needs --sentinel"}},
+		{"--sentinel h --sentinel-master m --sentinel-user u", nil, []string{"--sentinel-user needs --sentinel-password-file"}},
+		{"--sentinel-tls", nil, []string{"--sentinel-tls needs --sentinel"}},
+		{"--sentinel h --sentinel-master m --sentinel-cacert f", nil, []string{"--sentinel-cacert needs --sentinel-tls"}},
+		{"--sentinel h --sentinel-master m --sentinel-sni n", nil, []string{"--sentinel-sni needs --sentinel-tls"}},
+		{"--sentinel h --sentinel-master m --sentinel-tls --sentinel-cert f", nil, []string{"--sentinel-cert needs --sentinel-key"}},
+		{"--sentinel h --sentinel-master m --sentinel-tls --sentinel-key f", nil, []string{"--sentinel-key needs --sentinel-cert"}},
+		{"--announce-addr=", nil, []string{"--announce-addr is no host"}},
+		{"--announce-addr redis://h:1", nil, []string{"--announce-addr is no host"}},
+		{"--announce-addr a,b", nil, []string{"--announce-addr is no host"}},
+		{"--min-uptime -1s", nil, []string{"--min-uptime"}},
+		{"--min-uptime soon", nil, []string{"--min-uptime"}},
+		{"--min-replicas -1", nil, []string{"--min-replicas"}},
+		{"--min-replicas many", nil, []string{"--min-replicas"}},
+		{"--max-lag 0", nil, []string{"--max-lag is neither"}},
+		{"--max-lag 0s", nil, []string{"--max-lag is neither"}},
+		{"--max-lag -5s", nil, []string{"--max-lag is neither"}},
+		{"--max-lag -5", nil, []string{"--max-lag is neither"}},
+		{"--max-lag=", nil, []string{"--max-lag is neither"}},
+		{"--max-lag 1tb", nil, []string{"--max-lag is neither"}},
+		{"--max-lag 99999999999gb", nil, []string{"--max-lag is neither"}},
+		{"--max-lag 1s --max-lag 2s", nil, []string{"--max-lag is given twice"}},
+		{"--max-lag 1kb --max-lag 2", nil, []string{"--max-lag is given twice"}},
+		{"--cached --sentinel h --sentinel-master m", nil, []string{"--cached", "--sentinel"}},
+		{"--cached --min-uptime 1s", nil, []string{"--cached", "--min-uptime"}},
+		{"--cached --max-lag 1s", nil, []string{"--cached", "--max-lag"}},
+		{"--cached --announce-addr h", nil, []string{"--cached", "--announce-addr"}},
+		{"--sentinel h --sentinel-master m --sentinel-password-file=", nil, []string{"--sentinel-password-file is empty"}},
+		{"--announce-addr h:x", nil, []string{"--announce-addr is no host"}},
+		{"--announce-addr h:0", nil, []string{"--announce-addr is no host"}},
+		{"--announce-addr :6379", nil, []string{"--announce-addr is no host"}},
+		{"--max-lag 1mbkb", nil, []string{"--max-lag is neither"}},
 		{"-q -o json", nil, []string{"--quiet", "--output"}},
 		{"-q --explain", nil, []string{"--quiet", "--explain"}},
 		{"--explain -o json", nil, []string{"--explain", "--output"}},
@@ -111,6 +158,7 @@ func TestNagiosContradictions(t *testing.T) {
 		"--tls --cacert /nonexistent":   "--cacert: no such file",
 		"--tls --cert /etc/os-release --key /etc/os-release": "--cert and --key are no pair",
 		"--tls --cacert /etc/os-release":                     "--cacert holds no certificate",
+		"--sentinel h":                                       "--sentinel needs --sentinel-master",
 	} {
 		i := invocation{args: append([]string{"-o", "nagios"}, strings.Fields(args)...)}
 		if o := i.run(t); o.code != 3 || !strings.HasPrefix(o.stdout, "REDIS UNKNOWN: ") || !strings.Contains(o.stdout, says) || o.stderr != "" {
@@ -219,7 +267,7 @@ func TestImports(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for dep := range strings.FieldsSeq(string(out)) {
-		if dep == "net/http" || strings.Contains(dep, "client_golang") || dep == "testing" {
+		if dep == "net/http" || strings.Contains(dep, "client_golang") || strings.Contains(dep, "netlink") || dep == "testing" {
 			t.Errorf("redis-is-master links %s", dep)
 		}
 	}

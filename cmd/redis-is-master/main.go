@@ -120,7 +120,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		}
 	}
 	defer s.Redis.Close()
-	c := checker.Run(ctx, s.Timeout, s.Redis.Probe, s.Policy)
+	probe := s.Redis.Probe
+	if s.Others != nil {
+		probe = s.Others.Probe(probe, s.Policy)
+	}
+	c := checker.Run(ctx, s.Timeout, probe, s.Policy)
 	if e, ok := errors.AsType[flags.Error](c.Err); ok { // a file that cannot be read
 		return fail(e)
 	}

@@ -28,6 +28,7 @@ import (
 	"redis-is-master/checker/hello"
 	"redis-is-master/checker/report"
 	"redis-is-master/checker/serve"
+	"redis-is-master/checker/vip"
 	"redis-is-master/cmd/internal/flags"
 	"redis-is-master/keepalived"
 )
@@ -59,8 +60,9 @@ type options struct {
 	socket, socketMode                        string
 	trackFile, http, agent, agentDown         string
 	textfile, disableFile, hello              string
-	logFormat, logLevel                       string
+	logFormat, logLevel, lint                 string
 	once, help, version                       bool
+	vip                                       vipOptions
 
 	mode  os.FileMode
 	level slog.Level
@@ -79,10 +81,12 @@ func (o *options) add(fs *pflag.FlagSet) {
 	fs.StringVar(&o.agentDown, "agent-down-word", "down", "`word` of the agent for all but a yes: "+strings.Join(report.DownWords, ", "))
 	fs.StringVar(&o.textfile, "textfile", "", "`file` for the textfile collector of the node exporter")
 	fs.DurationVar(&o.textfileInterval, "textfile-interval", 15*time.Second, "`time` after which it is written although nothing changed")
-	fs.StringVar(&o.hello, "hello", "auto", "`whether` to listen to what the Sentinels say on the node: auto or off")
+	fs.StringVar(&o.hello, "hello", "auto", "`whether` a master must be confirmed by what the Sentinels publish on it: auto, or off for where there are none")
+	o.vip.add(fs)
 	fs.StringVar(&o.disableFile, "disable-file", "", "`file` that takes the node out while it exists; its first line is the note")
 	fs.DurationVar(&o.drain, "drain", 0, "`time` to go on answering no after SIGTERM")
 	fs.BoolVar(&o.once, "once", false, "check once, write the files, exit with the code of redis-is-master")
+	fs.StringVar(&o.lint, "lint-keepalived", "", "instead of all this, say what fails open in this keepalived configuration `file`; exit 0 if nothing, 1 if something does")
 	fs.StringVar(&o.logFormat, "log-format", "text", "`format` of the log: text or json")
 	fs.StringVar(&o.logLevel, "log-level", "info", "`level` of the log: debug, info, warn or error")
 	fs.BoolVarP(&o.version, "version", "V", false, "print the version")
@@ -126,7 +130,7 @@ func (o *options) check(fs *pflag.FlagSet, timeout time.Duration) error {
 		return err
 	}
 	return flags.Conflicts(fs, [][2]string{{"once", "socket"}, {"once", "http"}, {"once", "agent"}, {"once", "drain"}, {"once", "interval"}, {"once", "rise"},
-		{"once", "fall"}, {"once", "textfile-interval"}, {"once", "hello"}})
+		{"once", "fall"}, {"once", "textfile-interval"}, {"once", "hello"}, {"once", "vip"}})
 }
 
 // publisher is one output. It returns when ctx is done, or with an error that
@@ -160,10 +164,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	case o.version:
 		fmt.Fprintln(stdout, "redis-is-masterd", flags.Version())
 		return exitUsage
+	case fs.Changed("lint-keepalived"):
+		return o.lintKeepalived(fs, stdout, fail)
+	case o.vip.remove || o.vip.companion:
+		return o.vip.run(o.maxAge, stdin, stdout, stderr, fail)
 	}
 	s, err := node.Settings()
 	if err == nil {
 		err = o.check(fs, s.Timeout)
+	}
+	if err == nil {
+		err = o.vip.check(fs, s.Redis.Address, s.Policy, o.hello == "auto")
 	}
 	if err != nil {
 		return fail(exitUsage, err)
@@ -186,6 +197,25 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return o.runOnce(ctx, s, stdout, fail)
 	}
 	return o.daemon(ctx, s, logger, fail)
+}
+
+// lintKeepalived prints what fails open. A hint is no failure.
+func (o *options) lintKeepalived(fs *pflag.FlagSet, stdout io.Writer, fail func(int, error) int) int {
+	if fs.NFlag() > 1 {
+		return fail(exitUsage, flags.Errorf("--lint-keepalived and the other flags contradict each other: give it alone"))
+	}
+	findings, err := keepalived.Lint(keepalived.ThisHost(), o.lint)
+	if err != nil {
+		return fail(exitUsage, fmt.Errorf("--lint-keepalived: %w", err))
+	}
+	code := exitOK
+	for _, f := range findings {
+		fmt.Fprintln(stdout, f)
+		if !f.Hint {
+			code = exitFailed
+		}
+	}
+	return code
 }
 
 // runOnce checks once and writes what is a file.
@@ -218,6 +248,12 @@ func (o *options) runOnce(ctx context.Context, s flags.Settings, stdout io.Write
 
 func (o *options) monitor(s flags.Settings) *checker.Monitor {
 	m := &checker.Monitor{Probe: s.Redis.Probe, Policy: s.Policy, Interval: o.interval, Timeout: s.Timeout, Rise: o.rise, Fall: o.fall, MaxAge: o.maxAge}
+	switch {
+	case !o.once:
+		m.Hellos, m.Others = o.hello == "auto", s.Others
+	case s.Others != nil:
+		m.Probe = s.Others.Probe(m.Probe, s.Policy)
+	}
 	if o.once {
 		m.Rise, m.Fall = 1, 1
 	}
@@ -272,17 +308,16 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 		}
 		return fail(exitFailed, err)
 	}
-	for _, p := range publishers {
-		if t, ok := p.(*keepalived.TrackFile); ok {
-			m.Impaired = t.Impaired
-		}
-	}
+	m.Impaired = impaired(publishers)
 	m.Checked = func(c checker.Check) {
 		metrics.Checked(c)
 		notify.checked()
 		for _, p := range publishers {
-			if p, ok := p.(*serve.Socket); ok {
+			switch p := p.(type) {
+			case *serve.Socket:
 				p.Checked(c)
+			case *vip.VIP:
+				p.Checked(m)
 			}
 		}
 	}
@@ -302,28 +337,27 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 		})
 	}
 	watchers.Go(func() { m.Run(inner) })
-	relisten := func() {}
-	if o.hello == "auto" {
-		l := o.listener(m, s, logger)
-		var mu sync.Mutex
-		var again context.CancelFunc
-		relisten = func() {
-			mu.Lock()
-			defer mu.Unlock()
-			if again != nil {
-				again()
-			}
+	// Even where nobody judges what the Sentinels say: the end of the
+	// subscription is the event that a role change makes.
+	l := o.listener(m, s, logger)
+	var mu sync.Mutex
+	var again context.CancelFunc
+	relisten := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if again != nil {
+			again()
 		}
-		watchers.Go(func() {
-			for inner.Err() == nil {
-				round, cancel := context.WithCancel(inner)
-				mu.Lock()
-				again = cancel
-				mu.Unlock()
-				l.Run(round)
-			}
-		})
 	}
+	watchers.Go(func() {
+		for inner.Err() == nil {
+			round, cancel := context.WithCancel(inner)
+			mu.Lock()
+			again = cancel
+			mu.Unlock()
+			l.Run(round)
+		}
+	})
 
 	logger.Info("started", "version", flags.Version(), "redis", s.Redis.Address, "role", s.Policy.Want())
 	for stopping := false; !stopping; {
@@ -336,6 +370,9 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 			if stopping = got != syscall.SIGHUP; !stopping {
 				logger.Info("reloading credentials and certificates")
 				reload.Store(true)
+				if s.Others != nil {
+					s.Others.Redial()
+				}
 				m.Wake()
 				relisten()
 			}
@@ -367,12 +404,31 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 	return exitOK
 }
 
+// impaired asks all outputs that could keep saying yes.
+func impaired(publishers []publisher) func() string {
+	return func() string {
+		for _, p := range publishers {
+			if p, ok := p.(interface{ Impaired() string }); ok {
+				if why := p.Impaired(); why != "" {
+					return why
+				}
+			}
+		}
+		return ""
+	}
+}
+
 // publishers opens the outputs; what cannot be opened ends the daemon before
 // it has begun.
 func (o *options) publishers(m *checker.Monitor, metrics *serve.Metrics, s flags.Settings, logger *slog.Logger) (all []publisher, err error) {
+	var addresses func() []report.VIP
 	document := func() report.Document {
 		status, _ := m.Status()
-		return report.FromStatus(s.Redis.Address, flags.Version(), s.Policy, status)
+		d := report.FromStatus(s.Redis.Address, flags.Version(), s.Policy, status)
+		if addresses != nil {
+			d.VIP = addresses()
+		}
+		return d
 	}
 	failed := func(what string) func(error) {
 		return func(err error) {
@@ -388,7 +444,14 @@ func (o *options) publishers(m *checker.Monitor, metrics *serve.Metrics, s flags
 			all = append(all, p)
 		}
 	}
-	if o.socket != "" {
+	if len(o.vip.addresses) > 0 {
+		p, perr := o.vip.publisher(o.maxAge, logger)
+		if add(p, perr); perr == nil {
+			addresses = p.States
+			metrics.Addresses(addresses)
+		}
+	}
+	if o.socket != "" && err == nil {
 		add(serve.NewSocket(o.socket, o.mode, document))
 	}
 	if o.agent != "" && err == nil {
@@ -413,15 +476,39 @@ func (o *options) publishers(m *checker.Monitor, metrics *serve.Metrics, s flags
 
 // listener makes the end of the hello subscription wake the monitor.
 func (o *options) listener(m *checker.Monitor, s flags.Settings, logger *slog.Logger) *hello.Listener {
-	forbidden := false
+	forbidden, lost := false, false
 	return &hello.Listener{
-		Node:   s.Redis,
-		Retry:  o.interval,
-		Closed: m.Wake,
+		Node:       s.Redis,
+		Retry:      o.interval,
+		Subscribed: func() { m.Listen(true) },
+		Closed: func() {
+			m.Listen(false)
+			m.Wake()
+		},
+		Message: func(payload string) {
+			h, err := checker.ParseHello(payload)
+			if err != nil {
+				logger.Debug("a message that is no hello", "error", err)
+				return
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), s.Timeout)
+			defer cancel()
+			status, _ := m.Status()
+			w, sure := s.Self.Word(ctx, h, status.Observation.TCPPort)
+			if sure {
+				m.Hear(w)
+				return
+			}
+			m.Unclear()
+			if !lost {
+				lost = true
+				logger.Warn("cannot tell whether the node that the Sentinels name is this one: what they say does not count", "named", h.Master, "hint", "give --announce-addr, or see the resolver")
+			}
+		},
 		Forbidden: func() {
 			if !forbidden {
 				forbidden = true
-				logger.Warn("the user may not subscribe to "+hello.Channel+": a role change is seen by the next check, not at once", "grant", hello.Grant)
+				logger.Warn("the server does not let this user subscribe to "+hello.Channel+": a role change is seen by the next check, not at once, and no Sentinel is heard, so that a master which was found is believed after 15s", "grant", hello.Grant)
 			}
 		},
 	}
