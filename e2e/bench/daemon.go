@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -56,14 +57,14 @@ type watched struct {
 	role, track, http observer
 }
 
-func watch(ctx context.Context, bin string, r *lab.Redis) (*watched, error) {
+func watch(ctx context.Context, bin string, r *lab.Redis, args ...string) (*watched, error) {
 	port, err := lab.FreePort()
 	if err != nil {
 		return nil, err
 	}
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	w := &watched{redis: r}
-	if w.daemon, err = lab.StartDaemon(filepath.Join(bin, "redis-is-masterd"), r, "--http", addr); err != nil {
+	if w.daemon, err = lab.StartDaemon(filepath.Join(bin, "redis-is-masterd"), r, append(args, "--http", addr)...); err != nil {
 		return nil, err
 	}
 	node := &checker.Redis{Network: "unix", Address: r.Socket}
@@ -133,30 +134,15 @@ func (c *client) get(path string) (code int, err error) {
 	}
 }
 
-type sample struct {
-	name   string
-	atMost float64
-	all    []float64
-}
-
-func (s *sample) add(d time.Duration) { s.all = append(s.all, float64(d.Microseconds())/1000) }
-
-func (s *sample) print() {
-	fmt.Printf("%-62s p50 %7.1f  max %7.1f of %2d\n", s.name, quantile(s.all, 0.5), quantile(s.all, 1), len(s.all))
-	verdict("  p99, ms", quantile(s.all, 0.99), s.atMost)
-}
-
 // flips measures how long the daemon takes to say what happened.
-func flips(bin string) error {
-	fmt.Printf("From what happens to the daemon's word, ms, interval %v, on %s.\n\n", checker.DefaultInterval, machine())
-	if err := crashes(bin); err != nil {
-		return err
-	}
-	return failovers(bin)
+func (b *bench) flips() error {
+	b.printf("In milliseconds, `--interval` %v. A poller asks Redis, the track file and /master once a millisecond.\n", checker.DefaultInterval)
+	b.samples()
+	return errors.Join(b.crashes(), b.demotions(), b.promotions())
 }
 
 // crashes is what happens to one node without a Sentinel.
-func crashes(bin string) error {
+func (b *bench) crashes() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	interval := float64(checker.DefaultInterval.Milliseconds())
@@ -177,7 +163,7 @@ func crashes(bin string) error {
 		return err
 	}
 	defer func() { r.Close() }()
-	w, err := watch(ctx, bin, r)
+	w, err := watch(ctx, b.bin, r, "--hello=off")
 	if err != nil {
 		return err
 	}
@@ -237,14 +223,14 @@ func crashes(bin string) error {
 			return err
 		}
 	}
-	for _, s := range []sample{killed, manual, back, stopped, refused} {
-		s.print()
+	for _, s := range []*sample{&killed, &manual, &back, &stopped, &refused} {
+		b.sample(s)
 	}
 	return nil
 }
 
-// failovers lets real Sentinels move the role between two nodes.
-func failovers(bin string) error {
+// promotions lets real Sentinels move the role between two nodes.
+func (b *bench) promotions() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	c, err := lab.StartCluster(2, lab.Options{})
@@ -254,16 +240,13 @@ func failovers(bin string) error {
 	defer c.Close()
 	nodes := make([]*watched, len(c.Nodes))
 	for i, r := range c.Nodes {
-		if nodes[i], err = watch(ctx, bin, r); err != nil {
+		if nodes[i], err = watch(ctx, b.bin, r); err != nil {
 			return err
 		}
 		defer nodes[i].daemon.Close()
 	}
-	samples := map[string]*sample{}
-	names := []string{"Sentinel promotes to track file 1", "Sentinel promotes to /master 200", "Sentinel demotes to track file 0", "Sentinel demotes to /master 503"}
-	for _, n := range names {
-		samples[n] = &sample{name: n + ", after a 1 ms poller saw it", atMost: 10}
-	}
+	track := sample{name: "Sentinel promotes to track file 1, after a 1 ms poller saw it", atMost: 10}
+	http := sample{name: "Sentinel promotes to /master 200, after a 1 ms poller saw it", atMost: 10}
 	master, other := nodes[0], nodes[1]
 	for range 20 {
 		for _, s := range c.Sentinels {
@@ -275,45 +258,91 @@ func failovers(bin string) error {
 			out, _ := c.Sentinels[0].Do("SENTINEL", "FAILOVER", lab.MasterName)
 			return out == "OK", nil
 		})
+		if err == nil {
+			err = other.flip(true, &track, &http)
+		}
+		if err == nil {
+			_, err = master.role.since(false)
+		}
+		if err == nil {
+			err = c.Ready()
+		}
+		if err == nil {
+			_, err = c.Master()
+		}
 		if err != nil {
 			return err
 		}
-		for wanted, w := range map[bool]*watched{true: other, false: master} {
-			seen, err := w.role.since(wanted)
-			if err != nil {
-				return err
-			}
-			track, err := w.track.since(wanted)
-			if err != nil {
-				return err
-			}
-			http, err := w.http.since(wanted)
-			if err != nil {
-				return err
-			}
-			i := 0
-			if !wanted {
-				i = 2
-			}
-			samples[names[i]].add(track.Sub(seen))
-			samples[names[i+1]].add(http.Sub(seen))
-		}
 		master, other = other, master
-		if err := c.Ready(); err != nil {
-			return err
-		}
-		if _, err := c.Master(); err != nil {
-			return err
-		}
 	}
-	for _, n := range names {
-		samples[n].print()
+	b.sample(&track)
+	b.sample(&http)
+	return nil
+}
+
+// flip waits until a change of the role has reached the track file and
+// /master, and adds how long that took.
+func (w *watched) flip(wanted bool, track, http *sample) error {
+	seen, err := w.role.since(wanted)
+	if err != nil {
+		return err
+	}
+	for o, s := range map[*observer]*sample{&w.track: track, &w.http: http} {
+		when, err := o.since(wanted)
+		if err != nil {
+			return err
+		}
+		s.add(when.Sub(seen))
 	}
 	return nil
 }
 
+// demotions sends a node what a Sentinel sends it. A real Sentinel demotes a
+// master ten seconds after another was promoted, and by then the guard has
+// ended the yes.
+func (b *bench) demotions() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r, err := lab.StartRedis(lab.Options{Args: []string{"--replicaof", "127.0.0.1 1"}})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w, err := watch(ctx, b.bin, r)
+	if err != nil {
+		return err
+	}
+	defer w.daemon.Close()
+	track := sample{name: "Sentinel's demotion to track file 0, after a 1 ms poller saw it", atMost: 10}
+	http := sample{name: "Sentinel's demotion to /master 503, after a 1 ms poller saw it", atMost: 10}
+	for range 20 {
+		for _, step := range []struct {
+			to          string
+			master      bool
+			track, http *sample
+		}{{"NO ONE", true, &sample{}, &sample{}}, {"127.0.0.1 1", false, &track, &http}} {
+			if err := r.Until("cmd=subscribe", "CLIENT", "LIST"); err != nil {
+				return err
+			}
+			sentinel, err := net.Dial("unix", r.Socket)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(sentinel, "MULTI\r\nSLAVEOF %s\r\nCONFIG REWRITE\r\nCLIENT KILL TYPE normal\r\nCLIENT KILL TYPE pubsub\r\nEXEC\r\n", step.to)
+			err = w.flip(step.master, step.track, step.http)
+			sentinel.Close()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	b.sample(&track)
+	b.sample(&http)
+	return nil
+}
+
 // idle measures what a daemon costs that has nothing to say.
-func idle(bin string) error {
+func (b *bench) idle() error {
 	const period = time.Minute
 	r, err := lab.StartRedis(lab.Options{TCP: true, Password: password})
 	if err != nil {
@@ -323,7 +352,7 @@ func idle(bin string) error {
 	alone := cpu(r.Pid())
 	time.Sleep(period / 2)
 	alone = 2 * (cpu(r.Pid()) - alone)
-	d, err := lab.StartDaemon(filepath.Join(bin, "redis-is-masterd"), r, "--http", "127.0.0.1:0", "--agent", "127.0.0.1:0")
+	d, err := lab.StartDaemon(filepath.Join(b.bin, "redis-is-masterd"), r, "--http", "127.0.0.1:0", "--agent", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -331,12 +360,13 @@ func idle(bin string) error {
 	us, them := cpu(d.Pid()), cpu(r.Pid())
 	time.Sleep(period)
 	us, them = cpu(d.Pid())-us, cpu(r.Pid())-them
-	fmt.Printf("A daemon that has nothing to say, over %v, interval %v, on %s.\n\n", period, checker.DefaultInterval, machine())
+	b.printf("Over %v, `--interval` %v.\n", period, checker.DefaultInterval)
+	b.targets()
 	percent := func(t time.Duration) float64 { return 100 * t.Seconds() / period.Seconds() }
-	verdict("CPU of the daemon, % of a core", percent(us), 1)
-	verdict("CPU of Redis, % of a core", percent(them), 0.5)
-	fmt.Printf("%-56s %6.2f\n", "CPU of Redis without the daemon, % of a core", percent(alone))
-	verdict("RSS of the daemon, MiB", rss(d.Pid()), 25)
+	b.target("CPU of the daemon, % of a core", percent(us), 1)
+	b.target("CPU of Redis, % of a core", percent(them), 0.5)
+	b.row("CPU of Redis without the daemon, % of a core", percent(alone), "", "")
+	b.target("RSS of the daemon, MiB", rss(d.Pid()), 25)
 	return nil
 }
 
@@ -369,7 +399,7 @@ func rss(pid int) float64 {
 
 // throughput asks for /master as fast as one client can, while the daemon
 // goes on checking.
-func throughput(bin string) error {
+func (b *bench) throughput() error {
 	r, err := lab.StartRedis(lab.Options{})
 	if err != nil {
 		return err
@@ -380,7 +410,7 @@ func throughput(bin string) error {
 		return err
 	}
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	d, err := lab.StartDaemon(filepath.Join(bin, "redis-is-masterd"), r, "--http", addr)
+	d, err := lab.StartDaemon(filepath.Join(b.bin, "redis-is-masterd"), r, "--hello=off", "--http", addr)
 	if err != nil {
 		return err
 	}
@@ -420,8 +450,10 @@ func throughput(bin string) error {
 		time.Sleep(10 * time.Millisecond)
 	}
 	all.Wait()
-	fmt.Printf("/master from one client with %d connections, client and daemon on the same %s.\n\n", connections, machine())
-	fmt.Printf("%-56s %6.0f, at least 20000; %d wrong\n", "requests a second", float64(requests.Load())/period.Seconds(), wrong.Load())
-	verdict("the poller was late by at most, ms", float64(late.Microseconds())/1000, float64(checker.DefaultInterval.Milliseconds()))
+	b.printf("/master from one client with %d connections, client and daemon on the same cores: %.0f answers a second, at least 20000 wanted.\n",
+		connections, float64(requests.Load())/period.Seconds())
+	b.targets()
+	b.target("wrong answers", float64(wrong.Load()), 0)
+	b.target("the poller was late by at most, ms", milliseconds(late), float64(checker.DefaultInterval.Milliseconds()))
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +30,7 @@ type Options struct {
 	Dir      string // a directory that exists and is left behind; a temporary one if empty
 	Args     []string
 	Sentinel bool
+	Conf     string // lines for its configuration file
 }
 
 // A Redis is a running server.
@@ -38,6 +40,7 @@ type Redis struct {
 	Port     int    // 0 without TCP
 	Password string
 
+	args []string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
 	keep bool
@@ -92,6 +95,7 @@ func start(o Options) (*Redis, error) {
 			conf += fmt.Sprintf("masterauth %q\n", o.Password)
 		}
 	}
+	conf += o.Conf
 	file := filepath.Join(r.Dir, "redis.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
@@ -100,30 +104,47 @@ func start(o Options) (*Redis, error) {
 	if o.Sentinel {
 		args = append([]string{"--sentinel"}, args...)
 	}
-	r.cmd = exec.Command("redis-server", append([]string{file}, args...)...)
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var log bytes.Buffer
-	r.cmd.Stdout, r.cmd.Stderr = &log, &log
-	if err := r.cmd.Start(); err != nil {
+	r.args = append([]string{file}, args...)
+	if err := r.run(); err != nil {
+		r.Close()
 		return nil, err
 	}
+	return r, nil
+}
+
+// run starts the process and waits until it answers.
+func (r *Redis) run() error {
+	cmd, done := exec.Command("redis-server", r.args...), make(chan struct{})
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	r.cmd, r.done = cmd, done
+	if err := cmd.Start(); err != nil {
+		close(done)
+		return err
+	}
 	go func() {
-		r.cmd.Wait()
-		close(r.done)
+		cmd.Wait()
+		close(done)
 	}()
-	err = Wait("redis-server answers", func() (bool, error) {
+	return Wait("redis-server answers", func() (bool, error) {
 		select {
-		case <-r.done:
+		case <-done:
 			return false, fmt.Errorf("redis-server ended: %s", log.String())
 		default:
 		}
 		return r.answers(), nil
 	})
-	if err != nil {
-		r.Close()
-		return nil, err
+}
+
+// Restart starts it again after [Redis.Kill]: on the same port, with the data
+// that it had saved, and as what its redis.conf says, which a Sentinel rewrites
+// at every change of the role.
+func (r *Redis) Restart() error {
+	if i := slices.Index(r.args, "--replicaof"); i >= 0 {
+		r.args = slices.Delete(r.args, i, i+2)
 	}
-	return r, nil
+	return r.run()
 }
 
 // answers sends the shortest command; any reply will do.
@@ -197,8 +218,10 @@ func FreePort() (int, error) {
 }
 
 // Wait polls a condition until it holds, fails, or [Patience] is over.
-func Wait(what string, holds func() (bool, error)) error {
-	for deadline := time.Now().Add(Patience); ; time.Sleep(2 * time.Millisecond) {
+func Wait(what string, holds func() (bool, error)) error { return waitFor(Patience, what, holds) }
+
+func waitFor(patience time.Duration, what string, holds func() (bool, error)) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		if ok, err := holds(); ok || err != nil {
 			return err
 		}

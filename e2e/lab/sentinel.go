@@ -48,24 +48,36 @@ func StartCluster(nodes int, o Options) (c *Cluster, err error) {
 			return c, err
 		}
 		c.Sentinels = append(c.Sentinels, s)
-		commands := [][]string{
-			{"SENTINEL", "MONITOR", MasterName, "127.0.0.1", strconv.Itoa(c.Nodes[0].Port), "2"},
-			{"SENTINEL", "SET", MasterName, "down-after-milliseconds", "1000"},
-			{"SENTINEL", "SET", MasterName, "failover-timeout", "10000"},
-		}
-		if o.Password != "" {
-			commands = append(commands, []string{"SENTINEL", "SET", MasterName, "auth-pass", o.Password})
-		}
-		for _, args := range commands {
-			if out, err := s.Do(args...); err != nil || out != "OK" {
-				return c, fmt.Errorf("%s: %s %w", args, out, err)
-			}
+		if err := s.Monitor(MasterName, "127.0.0.1", c.Nodes[0].Port, o.Password); err != nil {
+			return c, err
 		}
 	}
 	return c, c.Ready()
 }
 
-// Ready waits until every Sentinel knows all nodes and the other Sentinels.
+// Monitor makes a Sentinel watch a master, which it takes for dead after a
+// second. Password is that of the nodes; empty for none.
+func (r *Redis) Monitor(name, host string, port int, password string) error {
+	commands := [][]string{
+		{"SENTINEL", "MONITOR", name, host, strconv.Itoa(port), "2"},
+		{"SENTINEL", "SET", name, "down-after-milliseconds", "1000"},
+		{"SENTINEL", "SET", name, "failover-timeout", "10000"},
+	}
+	if password != "" {
+		commands = append(commands, []string{"SENTINEL", "SET", name, "auth-pass", password})
+	}
+	for _, args := range commands {
+		if out, err := r.Do(args...); err != nil || out != "OK" {
+			return fmt.Errorf("%s: %s %w", args, out, err)
+		}
+	}
+	return nil
+}
+
+// Ready waits until every Sentinel knows all nodes and the other Sentinels, and
+// has seen every replica to be one: it asks them every ten seconds, and one that
+// has missed that a node became a replica takes the node's next promotion for
+// an old one, and takes it back at once.
 func (c *Cluster) Ready() error {
 	for _, s := range c.Sentinels {
 		err := Wait("the Sentinels know each other and the replicas", func() (bool, error) {
@@ -79,7 +91,11 @@ func (c *Cluster) Ready() error {
 				}
 				return false
 			}
-			return known("num-slaves", len(c.Nodes)-1) && known("num-other-sentinels", len(c.Sentinels)-1), err
+			if err != nil || !known("num-slaves", len(c.Nodes)-1) || !known("num-other-sentinels", len(c.Sentinels)-1) {
+				return false, err
+			}
+			out, err = s.Do("SENTINEL", "REPLICAS", MasterName)
+			return strings.Count(out, "\nrole-reported\nslave\n") == len(c.Nodes)-1, err
 		})
 		if err != nil {
 			return err

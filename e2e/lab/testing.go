@@ -80,3 +80,13 @@ func NewCluster(t testing.TB, nodes int, o Options) *Cluster {
 	t.Cleanup(c.Close)
 	return c
 }
+
+// RequireNetwork skips a test that cannot make a [Network] here, loudly; where
+// CI is set it fails.
+func RequireNetwork(t testing.TB) {
+	t.Helper()
+	Require(t, "ip", "nft")
+	if err := CanNetwork(); err != nil {
+		Missing(t, err.Error())
+	}
+}

@@ -1,0 +1,33 @@
+package e2e
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestChaos draws scenarios at random. The seed that it prints draws the same
+// again.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	if *seed == 0 {
+		*seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("%d rounds; repeat them by make chaos ROUNDS=%[1]d SEED=%d", *rounds, *seed)
+	draw := rand.New(rand.NewPCG(*seed, 0))
+	p := profiles[0]
+	s := start(t, p)
+	for range *rounds {
+		sc := scenarios[draw.IntN(len(scenarios))]
+		if !sc.suits(p) {
+			continue
+		}
+		settled := true
+		t.Run(strings.ReplaceAll(sc.name, " ", "-"), func(t *testing.T) { settled = sc.run(t, s, p) })
+		if !settled {
+			s.Close()
+			s = start(t, p)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// watchAddresses calls seen with every address that comes to a host or goes,
+// until ctx is done. One socket listens to all hosts, so that the order of
+// the events is that of the kernel.
+//
+// Format: rtnetlink(7), and NETLINK_LISTEN_ALL_NSID in netlink(7).
+func (n *Network) watchAddresses(ctx context.Context, seen func(at time.Time, h *Host, a netip.Addr, up bool)) error {
+	fd := -1
+	err := n.bridge.Do(func() (err error) {
+		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+		if err != nil {
+			return err
+		}
+		for i, h := range n.Hosts {
+			if err := nameNamespace(fd, h.fd, i); err != nil {
+				return fmt.Errorf("cannot number a namespace: %w", err)
+			}
+		}
+		return nil
+	})
+	for _, option := range [][2]int{
+		{unix.NETLINK_LISTEN_ALL_NSID, 1},
+		{unix.NETLINK_ADD_MEMBERSHIP, unix.RTNLGRP_IPV4_IFADDR},
+		{unix.NETLINK_ADD_MEMBERSHIP, unix.RTNLGRP_IPV6_IFADDR},
+	} {
+		if err == nil {
+			err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, option[0], option[1])
+		}
+	}
+	if err == nil {
+		// So that the end of ctx is noticed.
+		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000})
+	}
+	if err != nil {
+		unix.Close(fd)
+		return err
+	}
+	go func() {
+		defer unix.Close(fd)
+		buf, oob := make([]byte, 1<<16), make([]byte, 256)
+		for ctx.Err() == nil {
+			size, oobSize, _, _, err := unix.Recvmsg(fd, buf, oob, 0)
+			at := time.Now()
+			if err != nil {
+				continue
+			}
+			control, _ := unix.ParseSocketControlMessage(oob[:oobSize])
+			i := slices.IndexFunc(control, func(m unix.SocketControlMessage) bool {
+				return m.Header.Level == unix.SOL_NETLINK && m.Header.Type == unix.NETLINK_LISTEN_ALL_NSID
+			})
+			if i < 0 {
+				continue // of the switch itself
+			}
+			nsid := int(binary.NativeEndian.Uint32(control[i].Data))
+			messages, _ := syscall.ParseNetlinkMessage(buf[:size])
+			for _, m := range messages {
+				if m.Header.Type != unix.RTM_NEWADDR && m.Header.Type != unix.RTM_DELADDR || nsid >= len(n.Hosts) {
+					continue
+				}
+				attrs, _ := syscall.ParseNetlinkRouteAttr(&m)
+				for _, a := range attrs {
+					if addr, ok := netip.AddrFromSlice(a.Value); ok && (a.Attr.Type == unix.IFA_LOCAL || a.Attr.Type == unix.IFA_ADDRESS && addr.Is6()) {
+						seen(at, n.Hosts[nsid], addr, m.Header.Type == unix.RTM_NEWADDR)
+					}
+				}
+			}
+		}
+	}()
+	return nil
+}
+
+// nameNamespace gives a namespace a number by which the one of socket knows
+// it.
+func nameNamespace(socket, namespace, number int) error {
+	const (
+		length  = unix.SizeofNlMsghdr + 4 + 8 + 8 // struct rtgenmsg, padded, and two attributes
+		attrID  = 1                               // NETNSA_NSID
+		attrFD  = 3                               // NETNSA_FD
+		attrLen = 8
+	)
+	b := make([]byte, length)
+	*(*unix.NlMsghdr)(unsafe.Pointer(&b[0])) = unix.NlMsghdr{Len: length, Type: unix.RTM_NEWNSID, Flags: unix.NLM_F_REQUEST | unix.NLM_F_ACK}
+	put := func(at int, kind uint16, value int) {
+		binary.NativeEndian.PutUint16(b[at:], attrLen)
+		binary.NativeEndian.PutUint16(b[at+2:], kind)
+		binary.NativeEndian.PutUint32(b[at+4:], uint32(value))
+	}
+	put(unix.SizeofNlMsghdr+4, attrID, number)
+	put(unix.SizeofNlMsghdr+12, attrFD, namespace)
+	if err := unix.Sendto(socket, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return err
+	}
+	reply := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(socket, reply, 0)
+	if err != nil {
+		return err
+	}
+	messages, err := syscall.ParseNetlinkMessage(reply[:n])
+	if err != nil || len(messages) != 1 || messages[0].Header.Type != unix.NLMSG_ERROR {
+		return fmt.Errorf("no acknowledgement: %w", err)
+	}
+	if code := int32(binary.NativeEndian.Uint32(messages[0].Data)); code != 0 && -code != int32(unix.EEXIST) {
+		return syscall.Errno(-code)
+	}
+	return nil
+}
