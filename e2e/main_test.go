@@ -56,17 +56,12 @@ var profiles = []profile{
 }
 
 // scriptBounds: keepalived 2.2 asks once a second, so that what it knows is
-// up to that old, and gives each question two. The role alone decides, and that
-// is no longer true for up to 11 s after a planned failover and after a node
-// was unreachable: if that is back before the promoted one has taken the VIP,
-// it takes it, and keeps it for as long.
+// up to that old, and gives each question two.
 func scriptBounds() lab.Bounds {
 	b := lab.FaultBounds
 	b.NotMaster = 2200 * time.Millisecond
 	b.Hung = 3 * time.Second
-	b.Taken = 12 * time.Second
-	b.Behind = 12 * time.Second
-	b.Rejoin = 12 * time.Second
+	b.Taken = 2200 * time.Millisecond
 	return b
 }
 

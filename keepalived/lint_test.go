@@ -103,7 +103,7 @@ func TestLintRules(t *testing.T) {
 		reverse   = "    weight 0 reverse\n"
 		initFile  = "    init_file 0\n"
 		program   = `"/usr/bin/env redis-is-master -q --cached --alive"`
-		direct    = `"/usr/bin/env redis-is-master -q --timeout 800ms --min-uptime 15s --password-file /etc/redis-is-master/password"`
+		direct    = `"/usr/bin/env redis-is-master -q --timeout 800ms --password-file /etc/redis-is-master/password --sentinel-master mymaster --sentinel 10.0.0.1:26379 --sentinel 10.0.0.2:26379 --sentinel 10.0.0.3:26379"`
 		nopreempt = "    nopreempt "
 		state     = "    state BACKUP "
 		priority  = "    priority 100 "

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -56,6 +57,8 @@ var variants = []struct {
 	}},
 }
 
+var sentinels = regexp.MustCompile(`10\.0\.0\.(\d):26379`)
+
 // TestVariants: the variants differ from their profile in what they must.
 // go test ./keepalived -run TestVariants -update writes them.
 func TestVariants(t *testing.T) {
@@ -72,6 +75,9 @@ func TestVariants(t *testing.T) {
 					t.Fatalf("%s%s: %q is there %d times", profile, v.suffix, v.replace[i], n)
 				}
 				want = strings.Replace(want, v.replace[i], v.replace[i+1], 1)
+			}
+			if strings.HasPrefix(v.suffix, "-ipv6") {
+				want = sentinels.ReplaceAllString(want, "[2001:db8::$1]:26379")
 			}
 			name := profile + v.suffix + ".conf"
 			expected[name] = true

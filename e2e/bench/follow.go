@@ -21,7 +21,7 @@ type setup struct {
 	ours   bool
 	conf   string // of keepalived or HAProxy
 	advert string // advert_int in place of that in conf
-	flags  string // more of redis-is-master in conf
+	flags  string // of redis-is-master in conf in place of the Sentinels
 	hook   string // client-reconfig-script in place of conf
 	daemon bool
 	held   []string // flags of a daemon that holds the VIP itself
@@ -42,17 +42,19 @@ var setups = []setup{
 	{name: "track file, advert_int 1", ours: true, conf: "keepalived/track-file.conf", advert: "1", daemon: true},
 	{name: "--vip, no keepalived", ours: true, held: []string{}, daemon: true},
 	{name: "--vip --vip-probe-ahead", ours: true, held: []string{"--vip-probe-ahead"}, daemon: true},
-	{name: "script, advert_int 0.02", ours: true, conf: "keepalived/script.conf", advert: "0.02", uptime: 15},
-	{name: "script, advert_int 0.1", ours: true, conf: "keepalived/script.conf", advert: "0.1", uptime: 15},
-	{name: "script, advert_int 1", ours: true, conf: "keepalived/script.conf", advert: "1", uptime: 15},
-	{name: "script, --sentinel, 0.1", ours: true, conf: "keepalived/script.conf", advert: "0.1",
-		flags: " --sentinel 10.0.0.1:26379 --sentinel 10.0.0.2:26379 --sentinel 10.0.0.3:26379 --sentinel-master " + lab.MasterName},
+	{name: "script, advert_int 0.02", ours: true, conf: "keepalived/script.conf", advert: "0.02"},
+	{name: "script, advert_int 0.1", ours: true, conf: "keepalived/script.conf", advert: "0.1"},
+	{name: "script, advert_int 1", ours: true, conf: "keepalived/script.conf", advert: "1"},
+	{name: "script, no Sentinels, 0.1", ours: true, conf: "keepalived/script.conf", advert: "0.1", flags: "--min-uptime 15s", uptime: 15},
 	{name: "weight, advert_int 0.02", ours: true, conf: "keepalived/weight.conf", advert: "0.02", daemon: true},
 	{name: "weight, advert_int 0.1", ours: true, conf: "keepalived/weight.conf", advert: "0.1", daemon: true},
 	{name: "weight, advert_int 1", ours: true, conf: "keepalived/weight.conf", advert: "1", daemon: true},
 }
 
-var advertInt = regexp.MustCompile(`advert_int \S+`)
+var (
+	advertInt = regexp.MustCompile(`advert_int \S+`)
+	sentinels = regexp.MustCompile(`--sentinel[^"]*`)
+)
 
 func (u setup) start(bin string) (*lab.Site, error) {
 	o := lab.SiteOptions{Bin: bin, NoDaemon: !u.daemon, Hook: u.hook, Programs: []string{"e2e/bench/classic.sh"}}
@@ -72,7 +74,9 @@ func (u setup) start(bin string) (*lab.Site, error) {
 		if u.advert != "" {
 			o.Keepalived = advertInt.ReplaceAllString(conf, "advert_int "+u.advert)
 		}
-		o.Keepalived = strings.Replace(o.Keepalived, "redis-is-master -q", "redis-is-master -q"+u.flags, 1)
+		if u.flags != "" {
+			o.Keepalived = sentinels.ReplaceAllString(o.Keepalived, u.flags)
+		}
 	}
 	return lab.StartSite(o)
 }

@@ -32,7 +32,7 @@ func (w watcher) haproxy() bool { return strings.HasSuffix(w.conf, ".cfg") }
 var watchers = []watcher{
 	{name: "keepalived without a check", conf: "e2e/bench/classic.conf", script: "none"},
 	{name: "keepalived, the classic script", conf: "e2e/bench/classic.conf"},
-	{name: "keepalived, `redis-is-master`", conf: "keepalived/script.conf"},
+	{name: "keepalived, `redis-is-master`", conf: "keepalived/script.conf", script: "/usr/bin/env redis-is-master -q --password-file " + lab.PasswordFile},
 	{name: "keepalived, `redis-is-master --cached`", conf: "keepalived/script.conf", script: "/usr/bin/env redis-is-master -q --cached", daemon: true},
 	{name: "keepalived, track file", conf: "keepalived/track-file.conf", daemon: true},
 	{name: "HAProxy, tcp-check", conf: "e2e/bench/haproxy-tcp-check.cfg"},

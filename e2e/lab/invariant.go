@@ -92,7 +92,8 @@ type judge struct {
 	spells   map[string]spell
 	cut      map[string]bool
 	last     map[string]string // its role, but for silence
-	promoted map[string]bool   // a node was a replica and is master since
+	promoted map[string]bool   // a node was a replica and is master since, and the Sentinels have not announced it
+	healed   time.Time         // when a node was last
 	found    []Violation
 }
 
@@ -103,6 +104,9 @@ func (j *judge) step(e Event) {
 	}
 	if e.Kind == Link {
 		j.cut[e.Node] = e.What != Healed && e.What != Late
+		if e.What == Healed {
+			j.healed = e.At
+		}
 	}
 	if sp, ok := j.spells[e.Node+ahead]; ok && e.Kind == Role && j.promoted[e.Node] && e.At.Sub(sp.since) <= inFlight {
 		// The role is sampled: the VIP that follows it can be seen before it.
@@ -111,6 +115,7 @@ func (j *judge) step(e Event) {
 	}
 	j.now.apply(e)
 	agreed := j.now.Agreed()
+	j.promoted[agreed] = false
 	reachable := 0
 	for node, has := range j.now.VIP {
 		if has && !j.cut[node] {
@@ -132,7 +137,7 @@ func (j *judge) step(e Event) {
 		j.during(e.At, node+ahead, has && !j.cut[node] && agreed != "" && agreed != node, atMost)
 	}
 	atMost := j.bounds.Two
-	if e.Kind == Link {
+	if e.At.Sub(j.healed) < advert {
 		atMost = j.bounds.Rejoin
 	}
 	j.during(e.At, "two nodes have the VIP", reachable > 1, atMost)
@@ -159,6 +164,9 @@ func (j *judge) end(what string, at time.Time) {
 		j.found = append(j.found, Violation{sp.since, d, what})
 	}
 }
+
+// advert is how long a node that is back may not have heard the others.
+const advert = time.Second
 
 // inFlight is how old a reply may be when the client reads it, and how late
 // the event of an address may be read.

@@ -45,6 +45,8 @@ func TestJudged(t *testing.T) {
 		{"the old master keeps it", []at{{0, "b", Role, Master}, {900, "a", Names, "b"}, {910, "b", Names, "b"}, {9000, "a", VIP, "down"}, {9040, "b", VIP, "up"}},
 			"a has the VIP and the Sentinels agree on another"},
 		{"one that is cut off keeps it", append([]at{{-1, "a", Link, Isolated}}, append(announced[2:7:7], at{3000, "a", Link, Cut}, at{3001, "a", VIP, "down"})...), ""},
+		{"one that is back has not heard the other yet", append([]at{{0, "a", Link, Isolated}, {1400, "b", Role, Master}, {1500, "a", Link, Healed}, {1510, "b", VIP, "up"},
+			{1600, "a", VIP, "down"}}, announced[4:]...), ""},
 	} {
 		start := time.Now()
 		var events []Event
