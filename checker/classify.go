@@ -2,8 +2,6 @@ package checker
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -90,18 +88,12 @@ func (e *Error) dialing() {
 
 func (e *Error) handshaking() {
 	e.Reason = ReasonTLS
-	if _, ok := errors.AsType[tls.RecordHeaderError](e.Err); ok {
-		e.Err, e.Hint = errors.New("the server does not speak TLS"), "leave out --tls, or give its tls-port"
+	if h, ok := errors.AsType[*HandshakeError](e.Err); ok {
+		e.Err, e.Hint = h.Err, h.Hint
 	} else if closed(e.Err) {
 		e.Err, e.Hint = errHungUp, "leave out --tls, or give its tls-port; or it is restarting, or has reached maxclients"
 	} else if remoteAlert(e.Err) {
 		e.Hint = "the server refused: see --cert, --key and its log"
-	} else if _, ok := errors.AsType[x509.UnknownAuthorityError](e.Err); ok {
-		e.Hint = "give the CA that signed the server's certificate with --cacert"
-	} else if _, ok := errors.AsType[x509.HostnameError](e.Err); ok {
-		e.Hint = "give a name that is in the server's certificate with --sni"
-	} else if _, ok := errors.AsType[x509.CertificateInvalidError](e.Err); ok {
-		e.Hint = "see the dates of the server's certificate, and the clock"
 	}
 }
 

@@ -2,7 +2,6 @@ package checker
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"time"
@@ -27,9 +26,9 @@ type Redis struct {
 	// password needs no restart. It must honour the context's deadline. Nil
 	// means no AUTH.
 	Password func(context.Context) (string, error)
-	// TLS is called at every dial, so that a new certificate needs no restart.
-	// An empty ServerName becomes the host of Address. Nil means no TLS.
-	TLS func(context.Context) (*tls.Config, error)
+	// TLS is called at every dial, before any network I/O, so that a new
+	// certificate needs no restart. Nil means no TLS. Package secure has it.
+	TLS func(context.Context) (Handshake, error)
 
 	socket            *socket
 	file              unix.Stat_t // of the path, before it was dialled
@@ -37,6 +36,19 @@ type Redis struct {
 	started, deadline time.Time   // of the probe
 	dials             int
 }
+
+// A Handshake puts TLS over a connection to host. What it takes is bounded by
+// the connection's deadline.
+type Handshake func(conn net.Conn, host string) (net.Conn, error)
+
+// A HandshakeError is one of a [Handshake] that knows what to do about it.
+type HandshakeError struct {
+	Err  error
+	Hint string
+}
+
+func (e *HandshakeError) Error() string { return e.Err.Error() }
+func (e *HandshakeError) Unwrap() error { return e.Err }
 
 // Probe asks the node for facts, by the deadline of ctx or within
 // [DefaultTimeout]; a context that is cancelled earlier ends only what comes
@@ -93,9 +105,11 @@ func (r *Redis) dial(ctx context.Context) (password string, err error) {
 	if password, err = r.password(ctx); err != nil {
 		return "", r.fail(StagePassword, err)
 	}
-	config, err := r.tlsConfig(ctx)
-	if err != nil {
-		return "", r.fail(StageTLS, err)
+	var handshake Handshake
+	if r.TLS != nil {
+		if handshake, err = r.TLS(ctx); err != nil {
+			return "", r.fail(StageTLS, err)
+		}
 	}
 	network := r.Network
 	if network == "" {
@@ -110,12 +124,11 @@ func (r *Redis) dial(ctx context.Context) (password string, err error) {
 		return "", r.fail(StageDial, err)
 	}
 	r.socket, r.conn = s, s
-	if config != nil {
-		t := tls.Client(&records{Conn: s}, config)
-		if err := t.Handshake(); err != nil {
+	if handshake != nil {
+		host, _, _ := net.SplitHostPort(r.Address)
+		if r.conn, err = handshake(&records{Conn: s}, host); err != nil {
 			return "", r.fail(StageTLS, err)
 		}
-		r.conn = t
 	}
 	return password, nil
 }
@@ -142,21 +155,6 @@ func (r *Redis) same() bool {
 	}
 	var now unix.Stat_t
 	return unix.Stat(r.Address, &now) == nil && now.Dev == r.file.Dev && now.Ino == r.file.Ino
-}
-
-// tlsConfig is nil without TLS.
-func (r *Redis) tlsConfig(ctx context.Context) (*tls.Config, error) {
-	if r.TLS == nil {
-		return nil, nil
-	}
-	config, err := r.TLS(ctx)
-	if err != nil || config.ServerName != "" {
-		return config, err
-	}
-	host, _, err := net.SplitHostPort(r.Address)
-	config = config.Clone()
-	config.ServerName = host
-	return config, err
 }
 
 // ask puts one question on the connection. It goes with AUTH in one write if

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/secure"
 	"redis-is-master/e2e/lab"
 )
 
@@ -129,6 +130,11 @@ func TestRotatedPassword(t *testing.T) {
 
 const wholeReply = "$28\r\n# Replication\r\nrole:master\r\n\r\n$26\r\n# Persistence\r\nloading:0\r\n\r\n$33\r\n# Server\r\nredis_mode:standalone\r\n\r\n"
 
+// trusting is TLS with any server.
+func trusting(context.Context) (checker.Handshake, error) {
+	return secure.Over(&tls.Config{InsecureSkipVerify: true}), nil
+}
+
 // fake serves every connection by f, with its number from 1.
 func fake(t *testing.T, config *tls.Config, f func(n int, c net.Conn)) (address string) {
 	t.Helper()
@@ -184,7 +190,7 @@ func TestLateReply(t *testing.T) {
 				})
 				r := &checker.Redis{Address: address}
 				if config != nil {
-					r.TLS = func(context.Context) (*tls.Config, error) { return &tls.Config{InsecureSkipVerify: true}, nil }
+					r.TLS = trusting
 				}
 				defer r.Close()
 				probe(t, r, lab.Patience)
@@ -249,7 +255,7 @@ func TestFailuresLeakNothing(t *testing.T) {
 	lab.Check(t, err)
 	nodes := []*checker.Redis{
 		{Address: hangsUp},
-		{Address: hangsUp, TLS: func(context.Context) (*tls.Config, error) { return &tls.Config{InsecureSkipVerify: true}, nil }},
+		{Address: hangsUp, TLS: trusting},
 		{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(dead))},
 		{Network: "unix", Address: "/nonexistent"},
 		{Network: "unix", Address: "/etc/passwd"},

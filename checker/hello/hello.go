@@ -6,7 +6,6 @@ package hello
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"time"
@@ -139,11 +138,23 @@ func (l *Listener) dial(ctx context.Context) (net.Conn, error) {
 	if l.Node.TLS == nil {
 		return dialer.DialContext(ctx, network, l.Node.Address)
 	}
-	config, err := l.Node.TLS(ctx)
+	handshake, err := l.Node.TLS(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, network, l.Node.Address)
+	conn, err := dialer.DialContext(ctx, network, l.Node.Address)
+	if err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	conn.SetDeadline(time.Now().Add(dialTimeout))
+	host, _, _ := net.SplitHostPort(l.Node.Address)
+	secure, err := handshake(conn, host)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, conn.SetDeadline(time.Time{})
 }
 
 // credentials are read at every dial, as the prober's are. go-redis takes a

@@ -649,7 +649,7 @@ func TestGuardOutputs(t *testing.T) {
 		t.Errorf("the last hello is %v old", age)
 	}
 
-	code, out := oneshot(t, "--cached="+d.Socket, "--explain")
+	code, out := cached(t, "--cached="+d.Socket, "--explain")
 	for _, line := range []string{
 		"  hellos       confirmed: the Sentinels name this node as master of mymaster, at epoch 0\n",
 		"  heard        " + s[0].Addr() + " names this node (" + node.Addr() + ") as mymaster, epoch 0 of 0, at ",
@@ -674,7 +674,7 @@ func TestGuardOutputs(t *testing.T) {
 	if sample(`hello_trust{trust="denied"}`) != 1 || sample(`hello_trust{trust="confirmed"}`) != 0 || sample("hello_epoch") != epoch || sample("state") != 0 {
 		t.Errorf("denied, /metrics says otherwise:\n%s", body)
 	}
-	if code, out := oneshot(t, "--cached="+d.Socket); code != 1 || !strings.Contains(out, net.JoinHostPort("127.0.0.1", strconv.Itoa(another.Port))) {
+	if code, out := cached(t, "--cached="+d.Socket); code != 1 || !strings.Contains(out, net.JoinHostPort("127.0.0.1", strconv.Itoa(another.Port))) {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 }

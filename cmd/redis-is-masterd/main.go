@@ -27,9 +27,11 @@ import (
 	"redis-is-master/checker"
 	"redis-is-master/checker/hello"
 	"redis-is-master/checker/report"
+	"redis-is-master/checker/secure"
 	"redis-is-master/checker/serve"
 	"redis-is-master/checker/vip"
 	"redis-is-master/cmd/internal/flags"
+	"redis-is-master/cmd/internal/oneshot"
 	"redis-is-master/keepalived"
 )
 
@@ -50,6 +52,9 @@ const (
 )
 
 func main() {
+	if oneshot.Called(os.Args[0]) {
+		oneshot.Main(secure.Handshake)
+	}
 	os.Exit(run(context.Background(), os.Args, os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -146,7 +151,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	logging.Disable() // go-redis would write to standard error
 	name := filepath.Base(args[0])
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
-	node := flags.Node{Getenv: getenv, Stdin: stdin}
+	node := flags.Node{Getenv: getenv, Stdin: stdin, TLS: secure.Handshake}
 	node.Add(fs, checker.RoleMaster)
 	var o options
 	o.add(fs)

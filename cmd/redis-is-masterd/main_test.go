@@ -64,7 +64,7 @@ func start(t *testing.T, r *lab.Redis, args ...string) *lab.Daemon {
 }
 
 // oneshot runs redis-is-master and returns its exit code and output.
-func oneshot(t *testing.T, args ...string) (code int, out string) {
+func cached(t *testing.T, args ...string) (code int, out string) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(bin, "redis-is-master"), args...)
 	cmd.Env = []string{}
@@ -100,19 +100,19 @@ func TestEveryOutput(t *testing.T) {
 		t.Helper()
 		lab.Check(t, d.Says(reason))
 		lab.Check(t, d.Tracks(track))
-		if code, out := oneshot(t, "--cached="+d.Socket); code != exit || !strings.Contains(out, " "+string(reason)+": ") {
+		if code, out := cached(t, "--cached="+d.Socket); code != exit || !strings.Contains(out, " "+string(reason)+": ") {
 			t.Errorf("--cached: exit code %d: %s", code, out)
 		}
-		if code, out := oneshot(t, "--cached="+d.Socket, "-o", "json"); code != exit || !strings.Contains(out, `"reason":"`+string(reason)+`"`) {
+		if code, out := cached(t, "--cached="+d.Socket, "-o", "json"); code != exit || !strings.Contains(out, `"reason":"`+string(reason)+`"`) {
 			t.Errorf("--cached -o json: exit code %d: %s", code, out)
 		}
-		if code, out := oneshot(t, "--cached="+d.Socket, "-o", "nagios"); code != min(exit, 1)*2 || !strings.Contains(out, " "+string(reason)+": ") {
+		if code, out := cached(t, "--cached="+d.Socket, "-o", "nagios"); code != min(exit, 1)*2 || !strings.Contains(out, " "+string(reason)+": ") {
 			t.Errorf("--cached -o nagios: exit code %d: %s", code, out)
 		}
-		if code, out := oneshot(t, "--cached="+d.Socket, "--explain"); code != exit || !strings.Contains(out, "the daemon knows this since") {
+		if code, out := cached(t, "--cached="+d.Socket, "--explain"); code != exit || !strings.Contains(out, "the daemon knows this since") {
 			t.Errorf("--cached --explain: exit code %d: %s", code, out)
 		}
-		if code, out := oneshot(t, "--cached="+d.Socket, "--alive"); code != 0 {
+		if code, out := cached(t, "--cached="+d.Socket, "--alive"); code != 0 {
 			t.Errorf("--alive: exit code %d: %s", code, out)
 		}
 		c, err := net.Dial("tcp", agentAddr)
@@ -377,10 +377,10 @@ func TestDisableFile(t *testing.T) {
 	lab.Check(t, d.Tracks("1"))
 	lab.Check(t, os.WriteFile(file, []byte("new disk, ask Ada\nsecond line\n"), 0o600))
 	lab.Check(t, d.Tracks("0"))
-	if code, out := oneshot(t, "--cached="+d.Socket); code != 1 || !strings.Contains(out, " disabled: new disk, ask Ada\n") {
+	if code, out := cached(t, "--cached="+d.Socket); code != 1 || !strings.Contains(out, " disabled: new disk, ask Ada\n") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	if code, out := oneshot(t, "--cached="+d.Socket, "--alive"); code != 0 {
+	if code, out := cached(t, "--cached="+d.Socket, "--alive"); code != 0 {
 		t.Errorf("--alive: exit code %d: %s", code, out)
 	}
 	lab.Check(t, os.Remove(file))
@@ -414,7 +414,7 @@ func TestDeadDaemon(t *testing.T) {
 	lab.Check(t, d.Tracks("1"))
 	d.Kill()
 	for _, args := range [][]string{{}, {"--alive"}} {
-		if code, out := oneshot(t, append(args, "--cached="+d.Socket)...); code != 2 || !strings.Contains(out, "refused: dial: connection refused") || !strings.Contains(out, "is redis-is-masterd running") {
+		if code, out := cached(t, append(args, "--cached="+d.Socket)...); code != 2 || !strings.Contains(out, "refused: dial: connection refused") || !strings.Contains(out, "is redis-is-masterd running") {
 			t.Errorf("%v: exit code %d: %s", args, code, out)
 		}
 	}
@@ -433,7 +433,7 @@ func TestStoppedDaemon(t *testing.T) {
 	lab.Check(t, d.Signal(syscall.SIGSTOP))
 	for _, args := range [][]string{{}, {"--alive"}} {
 		begun := time.Now()
-		code, out := oneshot(t, append(args, "-t", "300ms", "--cached="+d.Socket)...)
+		code, out := cached(t, append(args, "-t", "300ms", "--cached="+d.Socket)...)
 		if took := time.Since(begun); code != 2 || !strings.Contains(out, " timeout: ") || took > 5*time.Second {
 			t.Errorf("%v: exit code %d after %v: %s", args, code, took, out)
 		}
@@ -458,7 +458,7 @@ func TestCachedRole(t *testing.T) {
 	r := lab.New(t, lab.Options{})
 	d := start(t, r, "--role", "any")
 	for want, args := range map[int][]string{0: {"--role", "any"}, 3: {}} {
-		if code, out := oneshot(t, append(args, "--cached="+d.Socket)...); code != want {
+		if code, out := cached(t, append(args, "--cached="+d.Socket)...); code != want {
 			t.Errorf("%v: exit code %d, want %d: %s", args, code, want, out)
 		}
 	}
@@ -484,7 +484,7 @@ func TestCachedRole(t *testing.T) {
 				c.Close()
 			}
 		}()
-		if code, out := oneshot(t, "--cached="+path); code != 2 || !strings.Contains(out, " protocol: ") {
+		if code, out := cached(t, "--cached="+path); code != 2 || !strings.Contains(out, " protocol: ") {
 			t.Errorf("%s: exit code %d: %s", name, code, out)
 		}
 		l.Close()
@@ -500,7 +500,7 @@ func TestDrain(t *testing.T) {
 	lab.Check(t, d.Signal(syscall.SIGTERM))
 	lab.Check(t, d.Says(checker.ReasonStopping))
 	lab.Check(t, d.Tracks("0"))
-	if code, _ := oneshot(t, "--cached="+d.Socket); code != 1 {
+	if code, _ := cached(t, "--cached="+d.Socket); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
 	lab.Check(t, d.Signal(syscall.SIGTERM)) // the second ends the drain

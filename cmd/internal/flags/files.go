@@ -2,8 +2,6 @@ package flags
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"io/fs"
@@ -13,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
+
+	"redis-is-master/checker"
 )
 
 // maxFile bounds what is read of a password or PEM file.
@@ -43,7 +43,7 @@ func fromStream(r io.Reader) func(context.Context) (string, error) {
 				defer close(done)
 				data, rerr := io.ReadAll(io.LimitReader(r, maxFile))
 				if rerr != nil {
-					err = Errorf("the password on standard input: %v", cause(rerr))
+					err = Errorf("the password on standard input: %v", Cause(rerr))
 					return
 				}
 				password, err = onePassword("the password on standard input", string(data))
@@ -74,7 +74,7 @@ func onePassword(what, text string) (string, error) {
 func readFile(ctx context.Context, what, path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe without a writer does not block
 	if err != nil {
-		return nil, Errorf("%s: %v", what, cause(err))
+		return nil, Errorf("%s: %v", what, Cause(err))
 	}
 	defer f.Close()
 	if deadline, ok := ctx.Deadline(); ok {
@@ -85,13 +85,13 @@ func readFile(ctx context.Context, what, path string) ([]byte, error) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, Errorf("%s: %v", what, cause(err))
+		return nil, Errorf("%s: %v", what, Cause(err))
 	}
 	return data, nil
 }
 
-// cause leaves out the path, which is the user's own.
-func cause(err error) error {
+// Cause leaves out the path, which is the user's own.
+func Cause(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
 	}
@@ -103,6 +103,9 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// TLS is secure.Handshake; see there.
+type TLS func(ca, cert, key []byte, name string) (checker.Handshake, error)
+
 // A tlsFiles is the flags about TLS to one kind of server.
 type tlsFiles struct {
 	prefix                 string // of the flags' names
@@ -110,35 +113,25 @@ type tlsFiles struct {
 	cacert, cert, key, sni string
 }
 
-// config reads the PEM files anew at every dial.
-func (f *tlsFiles) config(ctx context.Context) (*tls.Config, error) {
-	config := &tls.Config{ServerName: f.sni}
-	if f.cacert != "" {
-		pem, err := readFile(ctx, "--"+f.prefix+"cacert", f.cacert)
+// handshake reads the PEM files anew at every dial.
+func (f *tlsFiles) handshake(tls TLS) func(context.Context) (checker.Handshake, error) {
+	return func(ctx context.Context) (checker.Handshake, error) {
+		var pem [3][]byte
+		for i, file := range [len(pem)]struct{ name, path string }{{"cacert", f.cacert}, {"cert", f.cert}, {"key", f.key}} {
+			if file.path == "" {
+				continue
+			}
+			var err error
+			if pem[i], err = readFile(ctx, "--"+f.prefix+file.name, file.path); err != nil {
+				return nil, err
+			}
+		}
+		h, err := tls(pem[0], pem[1], pem[2], f.sni)
 		if err != nil {
-			return nil, err
+			return nil, Errorf("--%s%v", f.prefix, err)
 		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, Errorf("--%scacert holds no certificate", f.prefix)
-		}
+		return h, nil
 	}
-	if f.cert != "" {
-		cert, err := readFile(ctx, "--"+f.prefix+"cert", f.cert)
-		if err != nil {
-			return nil, err
-		}
-		key, err := readFile(ctx, "--"+f.prefix+"key", f.key)
-		if err != nil {
-			return nil, err
-		}
-		pair, err := tls.X509KeyPair(cert, key)
-		if err != nil {
-			return nil, Errorf("--%scert and --%skey are no pair: %v", f.prefix, f.prefix, err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
 }
 
 // check rejects what needs TLS without it.

@@ -38,6 +38,8 @@ type Node struct {
 	// Getenv and Stdin are the process's, or a test's.
 	Getenv func(string) string
 	Stdin  io.Reader
+	// TLS is secure.Handshake, or nil where that is not linked.
+	TLS TLS
 
 	host, socket, url, user, passwordFile string
 	port                                  uint16
@@ -47,9 +49,9 @@ type Node struct {
 	allowLoading, allowCluster            bool
 	minUptime                             time.Duration
 	minReplicas                           int
-	maxLag                                []string
+	maxLag                                List
 	announce                              string
-	sentinels                             []string
+	sentinels                             List
 	sentinelMaster                        string
 	sentinelUser, sentinelPasswordFile    string
 	sentinelTLS                           tlsFiles
@@ -75,10 +77,10 @@ func (n *Node) Add(fs *pflag.FlagSet, role checker.Role) {
 	fs.StringVar(&n.role, "role", string(role), "the `role` that is a yes: master, replica or any")
 	fs.BoolVar(&n.allowLoading, "allow-loading", false, "accept a node that is still loading its data set")
 	fs.BoolVar(&n.allowCluster, "allow-cluster", false, "accept a Redis Cluster node")
-	fs.StringArrayVar(&n.maxLag, "max-lag", nil, "accept a replica only if it heard its master within a `limit` such as 15s, or is at most so many bytes behind it, such as 1mb; may be given once for each")
+	fs.Var(&n.maxLag, "max-lag", "accept a replica only if it heard its master within a `limit` such as 15s, or is at most so many bytes behind it, such as 1mb; may be given once for each")
 	fs.IntVar(&n.minReplicas, "min-replicas", 0, "accept a master only with this `number` of online replicas that it heard within min-replicas-max-lag, 10s where that is not counted")
 	fs.DurationVar(&n.minUptime, "min-uptime", 0, "do not believe a master whose process is younger than this `time`, unless the Sentinels vouch for it")
-	fs.StringArrayVar(&n.sentinels, "sentinel", nil, "`address` of a Sentinel, such as 10.0.0.1:26379; repeat it for each: a majority of them must name this node as master")
+	fs.Var(&n.sentinels, "sentinel", "`address` of a Sentinel, such as 10.0.0.1:26379; repeat it for each: a majority of them must name this node as master")
 	fs.StringVar(&n.sentinelMaster, "sentinel-master", "", "`name` by which they know the master, such as mymaster")
 	fs.StringVar(&n.sentinelUser, "sentinel-user", "", "ACL user `name` for them")
 	fs.StringVar(&n.sentinelPasswordFile, "sentinel-password-file", "", "`file` with the password for them; none is sent without it")
@@ -159,7 +161,7 @@ func (n *Node) Settings() (Settings, error) {
 		return s, err
 	}
 	if n.tls.on {
-		s.Redis.TLS = n.tls.config
+		s.Redis.TLS = n.tls.handshake(n.TLS)
 	}
 	if s.Redis.Password, err = n.password(); err != nil {
 		return s, err
@@ -172,8 +174,15 @@ func (n *Node) Settings() (Settings, error) {
 			s.Warnings = append(s.Warnings, "the --"+flag+" is readable by everyone: chmod o-r")
 		}
 	}
-	return s, n.guards(&s)
+	err = n.guards(&s)
+	if err == nil && n.TLS == nil && (n.tls.on || n.sentinelTLS.on) {
+		err = ErrTLS
+	}
+	return s, err
 }
+
+// ErrTLS is of [Node.Settings] that want TLS of a [Node] that has none.
+const ErrTLS = Error("TLS is not linked")
 
 // guards resolves the flags of the guards.
 func (n *Node) guards(s *Settings) error {
@@ -235,7 +244,7 @@ func (n *Node) guards(s *Settings) error {
 			r.Password = fromFile("--sentinel-password-file", n.sentinelPasswordFile)
 		}
 		if n.sentinelTLS.on {
-			r.TLS = n.sentinelTLS.config
+			r.TLS = n.sentinelTLS.handshake(n.TLS)
 		}
 		s.Others.Sentinels = append(s.Others.Sentinels, r)
 	}
@@ -421,6 +430,19 @@ func (s *seconds) Set(text string) error {
 	}
 	*s = seconds(d)
 	return err
+}
+
+// A List is a flag that may be given several times. That of pflag brings a CSV
+// writer with it, which an exec pays for.
+type List []string
+
+func (l *List) String() string { return strings.Join(*l, " ") }
+func (l *List) Type() string   { return "list" }
+
+// Set adds a value.
+func (l *List) Set(text string) error {
+	*l = append(*l, text)
+	return nil
 }
 
 // credential is the file that systemd makes of LoadCredential=redis-password:.

@@ -1,4 +1,4 @@
-package main
+package oneshot
 
 import (
 	"io"
@@ -156,8 +156,9 @@ func TestNagiosContradictions(t *testing.T) {
 		"-q":                            "--quiet",
 		"--password-file /nonexistent":  "--password-file: no such file",
 		"--tls --cacert /nonexistent":   "--cacert: no such file",
-		"--tls --cert /etc/os-release --key /etc/os-release": "--cert and --key are no pair",
+		"--tls --cert /etc/os-release --key /etc/os-release": "--cert and key are no pair",
 		"--tls --cacert /etc/os-release":                     "--cacert holds no certificate",
+		"--tls --cacert /dev/null":                           "--cacert holds no certificate",
 		"--sentinel h":                                       "--sentinel needs --sentinel-master",
 	} {
 		i := invocation{args: append([]string{"-o", "nagios"}, strings.Fields(args)...)}
@@ -262,12 +263,12 @@ func TestHelpIsNoYes(t *testing.T) {
 
 // TestImports keeps the one-shot small: each exec pays for what is linked.
 func TestImports(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", ".").CombinedOutput()
+	out, err := exec.Command("go", "list", "-deps", "../../redis-is-master").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for dep := range strings.FieldsSeq(string(out)) {
-		if dep == "net/http" || strings.Contains(dep, "client_golang") || strings.Contains(dep, "netlink") || dep == "testing" {
+		if dep == "net/http" || strings.Contains(dep, "client_golang") || strings.Contains(dep, "netlink") || dep == "crypto/tls" || dep == "testing" {
 			t.Errorf("redis-is-master links %s", dep)
 		}
 	}
@@ -279,7 +280,7 @@ func TestBinary(t *testing.T) {
 	lab.Require(t, "ss")
 	r := lab.New(t, lab.Options{TCP: true})
 	bin := filepath.Join(t.TempDir(), "redis-is-master")
-	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", filepath.Dir(bin), "../../...").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	link := filepath.Join(filepath.Dir(bin), "redis-is-replica")
@@ -313,10 +314,43 @@ func TestBinary(t *testing.T) {
 	}
 }
 
+// TestBinaryTLS: the built command links no TLS, and becomes the daemon's
+// binary for it.
+func TestBinaryTLS(t *testing.T) {
+	r := tlsServer(t, "--requirepass", password)
+	dir := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", dir, "../../...").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	lab.Check(t, os.Symlink(Name, filepath.Join(dir, ReplicaName)))
+	lab.Check(t, os.Symlink(Name, filepath.Join(dir, "another")))
+	ask := func(name string) (int, string) {
+		cmd := exec.Command(filepath.Join(dir, name), tcp(r, clientCert(r, "--tls", "--cacert", filepath.Join(r.Dir, "ca.pem"), "--password-file", "-")...)...)
+		cmd.Env, cmd.Stdin = []string{}, strings.NewReader(password)
+		out, _ := cmd.CombinedOutput()
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	for name, want := range map[string]int{Name: exitYes, "another": exitYes, ReplicaName: exitNo} {
+		if code, out := ask(name); code != want || !strings.Contains(out, "role:master") {
+			t.Errorf("%s: exit code %d, want %d: %s", name, code, want, out)
+		}
+	}
+	lab.Check(t, os.Remove(filepath.Join(dir, daemonName)))
+	for _, prepare := range []func() error{
+		func() error { return nil }, // it is not there
+		func() error { return os.Symlink(Name, filepath.Join(dir, daemonName)) }, // for ever
+	} {
+		lab.Check(t, prepare())
+		if code, out := ask(Name); code != exitUsage || !strings.Contains(out, "redis-is-masterd beside this program") {
+			t.Errorf("without the daemon's binary: exit code %d: %s", code, out)
+		}
+	}
+}
+
 // TestReadme: the README lists the flags as --help prints them, and every
 // reason.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../../../README.md")
 	lab.Check(t, err)
 	_, flags, _ := strings.Cut(invocation{args: []string{"--help"}}.run(t).stdout, "Flags:\n")
 	if !strings.Contains(string(readme), "```\n"+strings.TrimRight(flags, "\n")+"\n```") {

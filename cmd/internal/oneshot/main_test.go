@@ -1,4 +1,4 @@
-package main
+package oneshot
 
 import (
 	"bytes"
@@ -20,6 +20,7 @@ import (
 
 	"redis-is-master/checker"
 	"redis-is-master/checker/report"
+	"redis-is-master/checker/secure"
 	"redis-is-master/e2e/lab"
 )
 
@@ -52,7 +53,7 @@ func (i invocation) run(t testing.TB) outcome {
 	}
 	var stdout, stderr bytes.Buffer
 	start := time.Now()
-	code := run(t.Context(), append([]string{i.name}, i.args...), func(k string) string { return i.env[k] }, stdin, &stdout, &stderr)
+	code := run(t.Context(), append([]string{i.name}, i.args...), func(k string) string { return i.env[k] }, stdin, &stdout, &stderr, secure.Handshake)
 	o := outcome{code, stdout.String(), stderr.String(), time.Since(start)}
 	if strings.Contains(o.stdout+o.stderr, password) {
 		t.Errorf("the output holds the password:\n%s%s", o.stdout, o.stderr)

@@ -1,4 +1,4 @@
-package main
+package oneshot
 
 import (
 	"encoding/json"
