@@ -251,7 +251,7 @@ func (d Document) Explain() string {
 		fmt.Fprintf(&b, "the daemon knows this since %v; its last check alone says %s\n", seconds(d.Daemon.AgeSeconds).Round(time.Millisecond), line(string(d.Daemon.LastCheck)))
 	}
 	for _, v := range d.VIP {
-		fmt.Fprintf(&b, "address %s\n", line(v.text()))
+		fmt.Fprintf(&b, "address %s\n", line(v.Text()))
 	}
 	if d.Observation == nil {
 		fmt.Fprintln(&b, "nothing is known of the node, so no rule was applied")
@@ -333,8 +333,8 @@ func whom(master string, here bool) string {
 // Line makes a text safe for a line of output.
 func Line(s string) string { return line(s) }
 
-// text says what became of the address.
-func (v VIP) text() string {
+// Text says what became of the address.
+func (v VIP) Text() string {
 	text := v.Address + map[bool]string{true: " is held", false: " is not held"}[v.Held]
 	if v.Conflict {
 		text += ": another host has it, " + v.By

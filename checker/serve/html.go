@@ -43,6 +43,9 @@ func (v view) render() string {
 	b.with(`<div><dt>the last check alone</dt><dd><code>%s</code></dd></div>`, v.LastCheck)
 	b.put("\n")
 	b.with(`<div><dt>what failed</dt><dd>%s</dd></div>`, v.Stage)
+	for _, text := range v.VIP {
+		b.put("\n<div><dt>VIP</dt><dd>%s</dd></div>", text)
+	}
 	b.put(`
 <div><dt>answers since the start</dt><dd>%s</dd></div>
 </dl>

@@ -55,6 +55,7 @@ type view struct {
 	Reason, Detail, Hint, Stage         string
 	Age, Since, LastCheck, Decided, Yes string
 	Counts                              string
+	VIP                                 []string
 	Rules                               []ruleView
 	Facts, Sentinels                    []value
 	Strips                              []strip
@@ -95,6 +96,9 @@ func newView(host string, d report.Document, now time.Time) view {
 	}
 	if d.Daemon.LastCheck != d.Reason {
 		v.LastCheck = string(d.Daemon.LastCheck)
+	}
+	for _, a := range d.VIP {
+		v.VIP = append(v.VIP, a.Text())
 	}
 	n := d.Daemon.Transitions
 	v.Counts = fmt.Sprintf("%d yes, %d no, %d unknown", n[checker.Yes], n[checker.No], n[checker.Unknown])

@@ -16,8 +16,10 @@ package vip
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -64,6 +66,7 @@ type VIP struct {
 	o         Options
 	kernel    *kernel
 	companion *companion
+	reserved  []net.PacketConn
 	kick      chan struct{}
 	dirty     atomic.Bool // what the kernel has may be other than what is known of it
 	stuck     atomic.Bool // an address cannot be removed
@@ -99,6 +102,10 @@ func New(o Options) (*VIP, error) {
 		v.addrs = append(v.addrs, &address{prefix: p, gap: o.Probe / probes, force: o.ForceAfter})
 	}
 	v.companion = &companion{argv: o.Companion, maxAge: o.MaxAge, logger: o.Logger, changed: v.wake, pipe: -1}
+	if v.reserved, err = reserve(o.Addresses); err != nil {
+		k.close()
+		return nil, err
+	}
 	l, err := k.link()
 	if err == nil && len(l.mac) != 6 {
 		err = fmt.Errorf("the interface %s is no Ethernet: nobody can be asked there", o.Interface)
@@ -111,6 +118,7 @@ func New(o Options) (*VIP, error) {
 	}
 	if err != nil {
 		k.close()
+		release(v.reserved)
 		return nil, err
 	}
 	v.publish()
@@ -170,7 +178,30 @@ func (v *VIP) Run(ctx context.Context, m *checker.Monitor) error {
 	helpers.Wait()
 	v.closeSockets()
 	v.kernel.close()
+	release(v.reserved)
 	return err
+}
+
+// reserve sees to it that no other daemon of this network has one of the
+// addresses: it would take away what this one adds. A name in the abstract
+// namespace, unix(7), belongs to a network, as an address does, and is gone
+// with its process.
+func reserve(addresses []netip.Prefix) (reserved []net.PacketConn, err error) {
+	for _, p := range addresses {
+		c, err := net.ListenPacket("unixgram", "@redis-is-masterd --vip "+p.Addr().String())
+		if err != nil {
+			release(reserved)
+			return nil, fmt.Errorf("another daemon on this host has %v: %w", p.Addr(), errors.Unwrap(err))
+		}
+		reserved = append(reserved, c)
+	}
+	return reserved, nil
+}
+
+func release(reserved []net.PacketConn) {
+	for _, c := range reserved {
+		c.Close()
+	}
 }
 
 func (v *VIP) wake() {

@@ -594,4 +594,15 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%q: %v %s, want %q", tt.argv[1:], err, out, tt.want)
 		}
 	}
+
+	n := s.start(s.Hosts[0], "--vip", vip4.String())
+	second := []string{daemon, "--socket", "", "--port", "6380", "--vip", vip6.String(), "--vip", "10.0.0.100/24", "--vip-interface", "eth0"}
+	if _, err := n.Output(second...); err == nil || !strings.Contains(err.Error(), "another daemon on this host has 10.0.0.100") {
+		t.Errorf("two daemons hold one address: %v", err)
+	}
+	n.daemon.Kill()
+	third := n.Process(second...)
+	lab.Check(t, third.Start())
+	n.wait("it starts when the other is gone", func() bool { return strings.Contains(third.Tail(100), "started") })
+	third.Kill()
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/report"
 	"redis-is-master/checker/serve"
 	"redis-is-master/e2e/lab"
 )
@@ -34,6 +35,7 @@ func exported(t *testing.T) map[string][]string {
 			Hellos: checker.Hellos{Last: time.Now()}}, nil
 	}}
 	metrics := serve.NewMetrics("test", m)
+	metrics.Addresses(func() []report.VIP { return []report.VIP{{Address: "10.0.0.100/32"}} })
 	ctx, stop := context.WithCancel(t.Context())
 	m.Checked = func(c checker.Check) {
 		metrics.Checked(c)
