@@ -188,6 +188,7 @@ func TestPackage(t *testing.T) {
 	m.must(nobody + "redis-is-master -q --cached --alive")
 	m.must(nobody + "cat /run/redis-is-master/master")
 	pid := m.must("systemctl show -p MainPID --value " + unit)
+	m.must("redis-is-master --tls --timeout 300ms >/dev/null 2>&1; test $? = 2") // it finds the daemon's binary; 3 if not
 	m.must(fmt.Sprintf("! grep -l %s /proc/%s/environ /proc/%[2]s/cmdline", password, pid))
 	m.must("! { systemctl show " + unit + "; journalctl; cat /run/redis-is-master/*.prom; } | grep " + password)
 	m.says("redis-is-master", "ps -o user:20= -p "+pid+" 2>/dev/null || stat -c %U /proc/"+pid)
@@ -245,6 +246,35 @@ func TestPackage(t *testing.T) {
 	m.must("redis-cli -a " + password + " REPLICAOF 127.0.0.1 6380")
 	m.until("0", "cat /run/redis-is-master/master")
 	m.must("redis-cli -a " + password + " REPLICAOF NO ONE")
+	m.until("1", "cat /run/redis-is-master/master")
+
+	// With the drop-in it holds the VIP itself, and whatever ends it takes that
+	// away. There is no Sentinel, which it believes after 15 s.
+	ip := func(args ...string) string {
+		return output(t, append([]string{"nsenter", "--net", "--target", m.pid, "ip"}, args...)...)
+	}
+	ip("link", "add", "name", "eth0", "type", "veth", "peer", "name", "peer0")
+	ip("link", "set", "peer0", "up")
+	ip("link", "set", "eth0", "up")
+	holds := func(want bool) {
+		t.Helper()
+		lab.Check(t, lab.Wait(fmt.Sprint("the VIP is on the interface: ", want), func() (bool, error) {
+			return strings.Contains(ip("addr", "show", "dev", "eth0"), " 10.0.0.100/32 ") == want, nil
+		}))
+	}
+	const override = "/run/systemd/system/" + unit + ".service.d"
+	m.must("mkdir -p " + override + " && cp /usr/share/doc/redis-is-master/examples/vip.conf " + override)
+	m.write("/etc/redis-is-master/redis-is-masterd.env", "OPTIONS=--vip 10.0.0.100/32 --vip-interface eth0\n", 0o644)
+	for _, end := range []string{"systemctl kill --kill-who=main -s KILL ", "systemctl kill -s KILL ", "systemctl kill -s STOP ", "systemctl stop "} {
+		m.must("printf '[Service]\\nRestart=no\\nWatchdogSec=1s\\n' >" + override + "/test.conf && systemctl daemon-reload && systemctl restart " + unit)
+		holds(true)
+		m.must(end + unit)
+		holds(false)
+		m.until("0", "cat /run/redis-is-master/master")
+	}
+	m.must("rm -r " + override + " && systemctl daemon-reload")
+	m.write("/etc/redis-is-master/redis-is-masterd.env", options, 0o644)
+	m.must("systemctl restart " + unit)
 	m.until("1", "cat /run/redis-is-master/master")
 
 	// A reload takes the process along; wrong usage is not tried again.

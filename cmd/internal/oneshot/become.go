@@ -23,24 +23,26 @@ func Called(args0 string) bool {
 	return base == Name || base == ReplicaName
 }
 
-// become replaces this process by redis-is-masterd, which has TLS and is
-// beside it, with the same arguments. It returns only if that fails.
+// became is in the environment of what this command has become: it must not
+// go on for ever where the daemon's name leads to this program.
+const became = "REDIS_IS_MASTER_BECAME"
+
+// become replaces this process by redis-is-masterd, which has TLS, with the
+// same arguments. It is in the same directory, or, as in the package, in the
+// sbin beside it. Become returns only if that fails.
 func become(args []string) error {
 	self, err := os.Executable()
-	if err != nil {
-		return flags.Errorf("TLS needs %s, and this program does not find itself: %v", daemonName, err)
-	}
-	path := filepath.Join(filepath.Dir(self), daemonName)
-	a, err := os.Stat(path)
-	if b, berr := os.Stat(self); err == nil && berr == nil && os.SameFile(a, b) { // it would become itself for ever
+	if err == nil && os.Getenv(became) != "" {
 		err = syscall.ELOOP
 	}
-	if err == nil {
-		name := Name
-		if strings.HasPrefix(filepath.Base(args[0]), ReplicaName) {
-			name = ReplicaName
+	name := Name
+	if strings.HasPrefix(filepath.Base(args[0]), ReplicaName) {
+		name = ReplicaName
+	}
+	for _, dir := range []string{".", "../sbin"} {
+		if err == nil || err == syscall.ENOENT {
+			err = syscall.Exec(filepath.Join(filepath.Dir(self), dir, daemonName), append([]string{name}, args[1:]...), append(os.Environ(), became+"=1"))
 		}
-		err = syscall.Exec(path, append([]string{name}, args[1:]...), os.Environ())
 	}
 	return flags.Errorf("TLS needs %s beside this program: %v: install both", daemonName, flags.Cause(err))
 }

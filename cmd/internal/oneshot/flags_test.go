@@ -335,7 +335,13 @@ func TestBinaryTLS(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d: %s", name, code, want, out)
 		}
 	}
-	lab.Check(t, os.Remove(filepath.Join(dir, daemonName)))
+	sbin := filepath.Join(filepath.Dir(dir), "sbin") // as the package has it
+	lab.Check(t, os.Mkdir(sbin, 0o755))
+	lab.Check(t, os.Rename(filepath.Join(dir, daemonName), filepath.Join(sbin, daemonName)))
+	if code, out := ask(Name); code != exitYes {
+		t.Errorf("with the daemon's binary in sbin: exit code %d: %s", code, out)
+	}
+	lab.Check(t, os.RemoveAll(sbin))
 	for _, prepare := range []func() error{
 		func() error { return nil }, // it is not there
 		func() error { return os.Symlink(Name, filepath.Join(dir, daemonName)) }, // for ever
