@@ -36,7 +36,7 @@ var setups = []setup{
 	{name: "HAProxy, tcp-check 1 s", conf: "e2e/bench/haproxy-tcp-check.cfg"},
 
 	{name: "HAProxy, httpchk + agent", ours: true, conf: "docker/haproxy.cfg", daemon: true},
-	{name: "track file, advert_int 0.01", ours: true, conf: "keepalived/track-file.conf", advert: "0.01", daemon: true},
+	{name: shipped, ours: true, conf: "keepalived/track-file.conf", advert: "0.01", daemon: true},
 	{name: "track file, advert_int 0.02", ours: true, conf: "keepalived/track-file.conf", advert: "0.02", daemon: true},
 	{name: "track file, advert_int 0.1", ours: true, conf: "keepalived/track-file.conf", advert: "0.1", daemon: true},
 	{name: "track file, advert_int 1", ours: true, conf: "keepalived/track-file.conf", advert: "1", daemon: true},
@@ -50,6 +50,9 @@ var setups = []setup{
 	{name: "weight, advert_int 0.1", ours: true, conf: "keepalived/weight.conf", advert: "0.1", daemon: true},
 	{name: "weight, advert_int 1", ours: true, conf: "keepalived/weight.conf", advert: "1", daemon: true},
 }
+
+// shipped is the profile that the project recommends.
+const shipped = "track file, advert_int 0.01"
 
 var (
 	advertInt = regexp.MustCompile(`advert_int \S+`)
@@ -92,10 +95,10 @@ const (
 // A result is what was seen of a set-up.
 type result struct {
 	setup
-	// Of killed, in milliseconds: from the death to the promotion, and from
-	// both to the VIP on the promoted node, and to the first write that it
-	// acknowledged.
-	role, killVIP, killWrite, roleVIP, roleWrite sample
+	// Of killed, in milliseconds: from the death to the promotion and to the
+	// VIP gone from the old node, and from death and promotion to the VIP on
+	// the promoted node, and to the first write that it acknowledged.
+	role, gone, killVIP, killWrite, roleVIP, roleWrite sample
 	// How long a node that was not the master had the VIP, and how many
 	// writes were acknowledged by one that was no longer, and so were lost.
 	wrong, lost [ways]sample
@@ -105,6 +108,11 @@ type result struct {
 
 // follow measures how the VIP follows, several set-ups side by side.
 func (b *bench) follow() error {
+	wanted, err := regexp.Compile(b.setup)
+	if err != nil {
+		return err
+	}
+	setups := slices.DeleteFunc(slices.Clone(setups), func(u setup) bool { return !wanted.MatchString(u.name) })
 	results := make([]*result, len(setups))
 	var all sync.WaitGroup
 	free := make(chan struct{}, b.labs)
@@ -256,8 +264,13 @@ func (r *result) round(s *lab.Site, way int) error {
 	if !ok {
 		return errors.New("the VIP was not seen to come")
 	}
+	gone, ok := s.Timeline.First(from, m.Name, lab.VIP, "down")
+	if !ok {
+		return errors.New("the VIP was not seen to go")
+	}
 	for _, a := range acks {
 		if a.Node == next {
+			r.gone.add(gone.At.Sub(from))
 			r.role.add(promoted.At.Sub(from))
 			r.killVIP.add(vip.At.Sub(from))
 			r.roleVIP.add(vip.At.Sub(promoted.At))
@@ -304,12 +317,13 @@ func wrongHolder(events []lab.Event, from, to time.Time, master func(time.Time) 
 // show writes the tables, and draws the picture.
 func (b *bench) show(results []*result) (failed error) {
 	b.printf(`Three nodes with Redis and Sentinel each (down-after-milliseconds 1000), and a client that writes to the VIP every 4 ms; %d labs at a time. Milliseconds,
-p50 / p99 / max, from kill -9 of the master, and from the moment in which another says role:master, to the VIP on that node, and to the first write that it acknowledges.
+p50 / p99 / max, from kill -9 of the master to the VIP gone from its node, and from that and from the moment in which another says role:master to the VIP on that node, and to the
+first write that it acknowledges.
 With HAProxy, which is on a host of its own, to have the VIP is to be sent new connections. No replica is younger than the --min-uptime of the script.
 `, b.labs)
-	b.head("set-up", "failovers", "kill to VIP", "role to VIP", "kill to write", "role to write")
+	b.head("set-up", "failovers", "kill to VIP gone", "kill to VIP", "role to VIP", "kill to write", "role to write")
 	for _, r := range results {
-		b.row(r.name, len(r.role.all), three(r.killVIP), three(r.roleVIP), three(r.killWrite), three(r.roleWrite))
+		b.row(r.name, len(r.role.all), three(r.gone), three(r.killVIP), three(r.roleVIP), three(r.killWrite), three(r.roleWrite))
 	}
 	b.printf(`
 Wrong holders: for how many milliseconds the VIP was on a node that was not the master, sampled at each change; and how many writes were acknowledged by a node after another
@@ -333,13 +347,19 @@ another has been promoted. Planned: SENTINEL FAILOVER, from the promotion on.
 	}
 	b.targets()
 	for _, r := range results {
-		if r.name == "track file, advert_int 0.01" {
+		switch r.name {
+		case shipped:
 			b.target("track file as shipped, role to VIP, p50, ms", quantile(r.roleVIP.all, 0.5), 60)
 			b.target("track file as shipped, role to VIP, p99, ms", quantile(r.roleVIP.all, 0.99), 100)
+			b.target("track file as shipped, kill to VIP gone, p99, ms", quantile(r.gone.all, 0.99), 50)
+		case "--vip, no keepalived":
+			b.target("--vip, role to VIP, p99, ms, with the probe of 60", quantile(r.roleVIP.all, 0.99), 120)
+		case "--vip --vip-probe-ahead":
+			b.target("--vip-probe-ahead, role to VIP, p99, ms", quantile(r.roleVIP.all, 0.99), 60)
 		}
 	}
 	b.picture = draw(results)
-	if failed == nil {
+	if failed == nil && b.setup == "" {
 		b.lines = append(b.lines, headlines(results)...)
 	}
 	return failed
@@ -350,7 +370,7 @@ func headlines(results []*result) []string {
 	of := func(name string) *result {
 		return results[slices.IndexFunc(results, func(r *result) bool { return r.name == name })]
 	}
-	us, script, hook, tcp, byHAProxy := of("track file, advert_int 0.01"), of("keepalived, classic script"), of("Sentinel hook"), of("HAProxy, tcp-check 1 s"), of("HAProxy, httpchk + agent")
+	us, script, hook, tcp, byHAProxy := of(shipped), of("keepalived, classic script"), of("Sentinel hook"), of("HAProxy, tcp-check 1 s"), of("HAProxy, httpchk + agent")
 	write := func(r *result) float64 { return quantile(r.killWrite.all, 0.5) / 1000 }
 	wrong := func(r *result) string {
 		return fmt.Sprintf("%.1f s and %.0f writes", r.worstWrong()/1000, r.worstLost())

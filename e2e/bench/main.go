@@ -26,6 +26,7 @@ type bench struct {
 	runs      int           // execs of each program
 	failovers int           // of each set-up
 	labs      int           // that run side by side
+	setup     string        // a part of the names of those that follow, empty for all
 	period    time.Duration // of watching
 	lines     []string      // those that matter most, for the README
 	picture   []byte
@@ -39,12 +40,16 @@ func main() {
 	flag.IntVar(&b.failovers, "failovers", 10, "failovers of each set-up")
 	flag.IntVar(&b.labs, "labs", 4, "labs side by side")
 	flag.DurationVar(&b.period, "watch", time.Minute, "how long each way to watch is measured")
+	flag.StringVar(&b.setup, "setup", "", "with -only follow: only the set-ups that match this regular expression")
 	only := flag.String("only", "", "a part alone: exec, watch, follow, scale, flip, idle or http")
 	out := flag.String("out", "", "directory for BENCHMARKS.md and benchmarks.svg; nothing is written without it")
 	readme := flag.String("readme", "", "file that shows the picture and the lines that matter, to be brought up to date")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		log.Fatalf("bench: %q is no flag", flag.Arg(0))
+	}
+	if b.setup != "" && *only != "follow" {
+		log.Fatal("bench: -setup wants -only follow")
 	}
 	if *only != "" && *out != "" {
 		log.Fatal("bench: -out wants all parts, without -only")
