@@ -257,8 +257,18 @@ func (l *linter) script(s *script) {
 		}
 		l.found(at, "reverse makes a failed check a yes: remove the word")
 	}
+	if s.ours && !slices.ContainsFunc(s.command, guarded) {
+		l.hint(line.place, "role:master alone is believed, which an old master says for 11 s after a hang, a partition or a planned failover: "+
+			"add --sentinel for each Sentinel and --sentinel-master, or ask the daemon by --cached")
+	}
 	l.interval(s)
 	l.timeout(s)
+}
+
+// guarded reports whether an argument of redis-is-master says that more than
+// the role counts, or that the role which counts is another.
+func guarded(arg string) bool {
+	return strings.HasPrefix(arg, "--cached") || strings.HasPrefix(arg, "--sentinel") || strings.HasPrefix(arg, "--role") || isOurs(arg) && filepath.Base(arg) == "redis-is-replica"
 }
 
 // interval looks for fractions that keepalived may not understand.
