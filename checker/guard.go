@@ -154,6 +154,7 @@ type guard struct {
 
 	seen     time.Time // when the last question was put that was answered
 	runID    string
+	born     time.Time // when the process was first seen
 	role     Role
 	conn     int    // the connection that answered last
 	followed string // the master that it named when it last was a replica
@@ -200,6 +201,9 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 	watched := !first && !restarted && (pause <= g.gap || g.role == RoleReplica && pause <= flipStall)
 	was, sameConn := g.role, o.Connection != 0 && o.Connection == g.conn
 	g.seen, g.runID, g.role, g.conn = asked, o.RunID, o.Role, o.Connection
+	if first || restarted {
+		g.born = now
+	}
 	for _, v := range g.names {
 		if o.Role == RoleMaster && slices.Contains(o.Followers, v.best.Master) {
 			if v.follow = now; v.follows.IsZero() {
@@ -256,8 +260,20 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 // since: what the network has lost comes late, with the first words after the
 // silence.
 func (g *guard) inTouch(now time.Time) bool {
-	late := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) > hushed }
-	return !late(g.heard) && !late(g.remote) && (g.again.IsZero() || now.Sub(g.again) >= standElection)
+	return !g.silent(now, g.heard) && !g.silent(now, g.remote) && (g.again.IsZero() || now.Sub(g.again) >= standElection)
+}
+
+// silent reports whether it is long that a word was heard, if ever. While the
+// process was dead there was nothing to hear, and no connection on which
+// something sent before could come late.
+func (g *guard) silent(now, heard time.Time) bool {
+	if heard.IsZero() {
+		return false
+	}
+	if heard.Before(g.born) {
+		heard = g.born
+	}
+	return now.Sub(heard) > hushed
 }
 
 // listen says whether somebody listens from now on.
@@ -332,7 +348,7 @@ func (g *guard) hear(now time.Time, w Word) (denied bool) {
 		v = &view{best: w, calm: w.Epoch, words: make(map[string]Heard)}
 		g.names[w.Name] = v
 	}
-	if !g.heard.IsZero() && now.Sub(g.heard) > hushed || !w.Local && !g.remote.IsZero() && now.Sub(g.remote) > hushed {
+	if g.silent(now, g.heard) || !w.Local && g.silent(now, g.remote) {
 		g.again = now
 	}
 	if g.heard, g.alone = now, false; !w.Local {

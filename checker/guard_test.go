@@ -256,6 +256,25 @@ func TestGuard(t *testing.T) {
 			500 hello s1+s2 3/3 me
 			3600 is unconfirmed
 			4000 is confirmed`,
+		"a replica that is promoted soon after its restart": `
+			0 role replica
+			100 hello s1+s2 0/0 b
+			2000 role none
+			8000 restart
+			8010 role replica
+			9200 hello s1+s2 1/1 c
+			10450 closed
+			10450 role master
+			10550 is promoted`,
+		"a replica that has heard nothing since its restart, for long": `
+			0 role replica
+			100 hello s1+s2 0/0 b
+			1000 role none
+			2000 restart
+			2010 role replica
+			8050 closed
+			8050 role master
+			8150 is denied`,
 		"a quick restart is believed with the first hello": `
 			0 role master
 			100 hello s1+s2 3/3 me
