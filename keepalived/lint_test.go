@@ -156,7 +156,7 @@ func TestLintRules(t *testing.T) {
 		{"program not there", "script", edits("/usr/bin/env redis-is-master", "/usr/sbin/redis-is-master"), "script", "is not there", edits("/usr/bin/env redis", "/usr/local/bin/redis"), nil},
 		{"program not executable", "script", edits("/usr/bin/env redis-is-master", "/opt/data"), "script", "not executable", nil, nil},
 		{"program of others", "script", edits("/usr/bin/env redis-is-master", "/opt/open"), "script", "others than root can write", edits("/usr/bin/env redis-is-master", "/opt/open", "script_user root", user), nil},
-		{"arguments outside the quotes", "script", edits(direct, "/usr/bin/env redis-is-master -q -t 1"), "script", "not within the quotes", edits(direct, "'/usr/bin/env redis-is-master -q -t 1'"), nil},
+		{"arguments outside the quotes", "script", edits(direct, "/usr/bin/env redis-is-master -q -t 1"), "script", "not within the quotes", edits(direct, "'/usr/bin/env redis-is-master -q -t 1 --cached'"), nil},
 		{"no command", "script", edits("    script "+direct, ""), "vrrp_script", "runs nothing", nil, nil},
 		{"reversed script", "script", edits("    weight 0 ", "    weight 0 reverse "), "weight 0 reverse", "failed check a yes", nil, nil},
 		{"script reversed where it is tracked", "script", edits("    track_script {\n        redis_is_master\n", "    track_script {\n        redis_is_master weight 0 reverse\n"), "redis_is_master weight", "failed check a yes",
