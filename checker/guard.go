@@ -129,6 +129,11 @@ const flipStall = 3 * time.Second
 // 2.1 s at most, and took 4.6 s to connect again.
 const hushed = 5 * time.Second
 
+// freshProcess is how old a process may be when it is first seen, for the time
+// before it to be that in which Redis was dead, and not that in which it hung
+// or did not let us in. Redis tells its age in whole seconds.
+const freshProcess = 2 * time.Second
+
 // quorate is how many Sentinels must confirm: one, which may run on the node's
 // host, may be cut off together with it.
 const quorate = 2
@@ -154,7 +159,8 @@ type guard struct {
 
 	seen     time.Time // when the last question was put that was answered
 	runID    string
-	born     time.Time // when the process was first seen
+	born     time.Time     // when the process was first seen; zero if that was not at its start
+	dead     time.Duration // for how long nothing had answered before that
 	role     Role
 	conn     int    // the connection that answered last
 	followed string // the master that it named when it last was a replica
@@ -201,8 +207,10 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 	watched := !first && !restarted && (pause <= g.gap || g.role == RoleReplica && pause <= flipStall)
 	was, sameConn := g.role, o.Connection != 0 && o.Connection == g.conn
 	g.seen, g.runID, g.role, g.conn = asked, o.RunID, o.Role, o.Connection
-	if first || restarted {
-		g.born = now
+	if restarted {
+		if g.born, g.dead = now, pause; o.Uptime > freshProcess {
+			g.born = time.Time{}
+		}
 	}
 	for _, v := range g.names {
 		if o.Role == RoleMaster && slices.Contains(o.Followers, v.best.Master) {
@@ -263,15 +271,16 @@ func (g *guard) inTouch(now time.Time) bool {
 	return !g.silent(now, g.heard) && !g.silent(now, g.remote) && (g.again.IsZero() || now.Sub(g.again) >= standElection)
 }
 
-// silent reports whether it is long that a word was heard, if ever. While the
-// process was dead there was nothing to hear, and no connection on which
-// something sent before could come late.
+// silent reports whether it is long that a word was heard, if ever. The time
+// in which the process was dead does not count: there was nothing to hear.
 func (g *guard) silent(now, heard time.Time) bool {
 	if heard.IsZero() {
 		return false
 	}
 	if heard.Before(g.born) {
-		heard = g.born
+		if heard = heard.Add(g.dead); heard.After(g.born) {
+			heard = g.born
+		}
 	}
 	return now.Sub(heard) > hushed
 }

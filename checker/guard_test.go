@@ -261,6 +261,7 @@ func TestGuard(t *testing.T) {
 			100 hello s1+s2 0/0 b
 			2000 role none
 			8000 restart
+			8000 young
 			8010 role replica
 			9200 hello s1+s2 1/1 c
 			10450 closed
@@ -271,10 +272,62 @@ func TestGuard(t *testing.T) {
 			100 hello s1+s2 0/0 b
 			1000 role none
 			2000 restart
+			2000 young
 			2010 role replica
 			8050 closed
 			8050 role master
 			8150 is denied`,
+		"a replica that was cut off from the others, died and came back, is promoted by the Sentinel beside it": `
+			0 role replica
+			100 hello l1+s2+s3 3/3 b
+			3000 hello l1 3/4 b
+			12000 hello l1 3/4 b
+			13000 role none
+			14000 restart
+			14000 young
+			14010 role replica
+			15200 hello l1 3/4 b
+			15350 closed
+			15350 role master
+			15450 is denied`,
+		"a replica that heard nothing for long before it died": `
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			19000 role none
+			20000 restart
+			20000 young
+			20010 role replica
+			20500 hello s2+s3 5/5 c
+			21050 closed
+			21050 role master
+			21150 is denied
+			22500 hello s2+s3 5/5 c
+			22600 is denied`,
+		"and nothing after": `
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			19000 role none
+			20000 restart
+			20000 young
+			20010 role replica
+			21050 closed
+			21050 role master
+			21150 is denied`,
+		"a replica that answers for the first time long after it was heard of": `
+			100 hello s1+s2+s3 3/3 b
+			20000 role replica
+			20550 closed
+			20550 role master
+			20650 is denied`,
+		"a replica that was restarted long before it answers": `
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			1000 role none
+			20000 restart
+			20010 role replica
+			24050 closed
+			24050 role master
+			24150 is denied`,
 		"a quick restart is believed with the first hello": `
 			0 role master
 			100 hello s1+s2 3/3 me
