@@ -257,7 +257,7 @@ func (l *linter) script(s *script) {
 		}
 		l.found(at, "reverse makes a failed check a yes: remove the word")
 	}
-	if s.ours && !slices.ContainsFunc(s.command, guarded) {
+	if s.ours && !guarded(s.command) {
 		l.hint(line.place, "role:master alone is believed, which an old master says for 11 s after a hang, a partition or a planned failover: "+
 			"add --sentinel for each Sentinel and --sentinel-master, or ask the daemon by --cached")
 	}
@@ -265,10 +265,19 @@ func (l *linter) script(s *script) {
 	l.timeout(s)
 }
 
-// guarded reports whether an argument of redis-is-master says that more than
+// guarded reports whether the arguments of redis-is-master say that more than
 // the role counts, or that the role which counts is another.
-func guarded(arg string) bool {
-	return strings.HasPrefix(arg, "--cached") || strings.HasPrefix(arg, "--sentinel") || strings.HasPrefix(arg, "--role") || isOurs(arg) && filepath.Base(arg) == "redis-is-replica"
+func guarded(argv []string) bool {
+	for i, a := range argv {
+		value, _ := strings.CutPrefix(a, "--role=")
+		if a == "--role" && i+1 < len(argv) {
+			value = argv[i+1]
+		}
+		if value == "replica" || value == "any" || strings.HasPrefix(a, "--cached") || strings.HasPrefix(a, "--sentinel") || filepath.Base(a) == "redis-is-replica" {
+			return true
+		}
+	}
+	return false
 }
 
 // interval looks for fractions that keepalived may not understand.

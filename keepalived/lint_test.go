@@ -174,6 +174,8 @@ func TestLintRules(t *testing.T) {
 		{"switch with a weight", "track-file", edits("    weight 0                    # failed", "    weight -10 # "), "redis_is_masterd_alive", "has a weight", nil, nil},
 		{"no Sentinels", "script", edits(direct, `"/usr/bin/env redis-is-master -q --timeout 800ms --min-uptime 15s"`), "script", "hint: role:master alone",
 			edits(direct, `"/usr/bin/env redis-is-master -q --cached"`), nil},
+		{"no Sentinels, and a role", "script", edits(direct, `"/usr/bin/env redis-is-master -q --timeout 800ms --role master"`), "script", "hint: role:master alone",
+			edits(direct, `"/usr/bin/env redis-is-master -q --timeout 800ms --role replica"`), nil},
 		{"switch that asks for the role", "track-file", edits(" --alive", ""), "redis_is_masterd_alive", "hint: this asks for the role", nil, nil},
 		{"only the switch", "track-file", edits(file, ""), "vrrp_instance", "nothing here asks for the role", nil, nil},
 		{"track file unused", "track-file", edits(file, ""), "track_file redis_is_master {", "decides nothing", nil, nil},

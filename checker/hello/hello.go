@@ -142,12 +142,13 @@ func (l *Listener) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	deadline := time.Now().Add(dialTimeout)
 	conn, err := dialer.DialContext(ctx, network, l.Node.Address)
 	if err != nil {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	conn.SetDeadline(time.Now().Add(dialTimeout))
+	conn.SetDeadline(deadline)
 	host, _, _ := net.SplitHostPort(l.Node.Address)
 	secure, err := handshake(conn, host)
 	if err != nil {

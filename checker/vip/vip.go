@@ -24,6 +24,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"redis-is-master/checker"
@@ -182,6 +183,9 @@ func (v *VIP) Run(ctx context.Context, m *checker.Monitor) error {
 	return err
 }
 
+// ErrInUse is that of [New] where another daemon has one of the addresses.
+var ErrInUse = errors.New("another daemon on this host holds it")
+
 // reserve sees to it that no other daemon of this network has one of the
 // addresses: it would take away what this one adds. A name in the abstract
 // namespace, unix(7), belongs to a network, as an address does, and is gone
@@ -191,7 +195,10 @@ func reserve(addresses []netip.Prefix) (reserved []net.PacketConn, err error) {
 		c, err := net.ListenPacket("unixgram", "@redis-is-masterd --vip "+p.Addr().String())
 		if err != nil {
 			release(reserved)
-			return nil, fmt.Errorf("another daemon on this host has %v: %w", p.Addr(), errors.Unwrap(err))
+			if errors.Is(err, syscall.EADDRINUSE) {
+				err = ErrInUse
+			}
+			return nil, fmt.Errorf("%v: %w", p.Addr(), err)
 		}
 		reserved = append(reserved, c)
 	}

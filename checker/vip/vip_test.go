@@ -597,7 +597,7 @@ func TestRefusals(t *testing.T) {
 
 	n := s.start(s.Hosts[0], "--vip", vip4.String())
 	second := []string{daemon, "--socket", "", "--port", "6380", "--vip", vip6.String(), "--vip", "10.0.0.100/24", "--vip-interface", "eth0"}
-	if _, err := n.Output(second...); err == nil || !strings.Contains(err.Error(), "another daemon on this host has 10.0.0.100") {
+	if _, err := n.Output(second...); err == nil || !strings.Contains(err.Error(), "10.0.0.100: another daemon on this host holds it") {
 		t.Errorf("two daemons hold one address: %v", err)
 	}
 	n.daemon.Kill()

@@ -311,6 +311,9 @@ func (o *options) daemon(ctx context.Context, s flags.Settings, logger *slog.Log
 		if o.trackFile != "" && !errors.Is(err, serve.ErrInUse) {
 			(&keepalived.TrackFile{Path: o.trackFile}).Write(false) // a dead daemon may have left a 1
 		}
+		if errors.Is(err, vip.ErrInUse) { // another start would fail as well, and its end take the address from the other
+			return fail(exitUsage, err)
+		}
 		return fail(exitFailed, err)
 	}
 	m.Impaired = impaired(publishers)
@@ -449,15 +452,15 @@ func (o *options) publishers(m *checker.Monitor, metrics *serve.Metrics, s flags
 			all = append(all, p)
 		}
 	}
-	if len(o.vip.addresses) > 0 {
+	if o.socket != "" { // first: a daemon that is there already must be noticed before anything is touched
+		add(serve.NewSocket(o.socket, o.mode, document))
+	}
+	if len(o.vip.addresses) > 0 && err == nil {
 		p, perr := o.vip.publisher(o.maxAge, logger)
 		if add(p, perr); perr == nil {
 			addresses = p.States
 			metrics.Addresses(addresses)
 		}
-	}
-	if o.socket != "" && err == nil {
-		add(serve.NewSocket(o.socket, o.mode, document))
 	}
 	if o.agent != "" && err == nil {
 		add(serve.NewAgent(o.agent, o.agentDown))

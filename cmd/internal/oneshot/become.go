@@ -23,26 +23,28 @@ func Called(args0 string) bool {
 	return base == Name || base == ReplicaName
 }
 
-// became is in the environment of what this command has become: it must not
-// go on for ever where the daemon's name leads to this program.
-const became = "REDIS_IS_MASTER_BECAME"
+// became is the flag of what this command has become: it must not go on for
+// ever where the daemon's name leads to this program, and a daemon of a version
+// that cannot be the one-shot must refuse it, not begin to watch.
+const became = "became"
 
 // become replaces this process by redis-is-masterd, which has TLS, with the
 // same arguments. It is in the same directory, or, as in the package, in the
 // sbin beside it. Become returns only if that fails.
 func become(args []string) error {
 	self, err := os.Executable()
-	if err == nil && os.Getenv(became) != "" {
-		err = syscall.ELOOP
-	}
 	name := Name
 	if strings.HasPrefix(filepath.Base(args[0]), ReplicaName) {
 		name = ReplicaName
 	}
 	for _, dir := range []string{".", "../sbin"} {
 		if err == nil || err == syscall.ENOENT {
-			err = syscall.Exec(filepath.Join(filepath.Dir(self), dir, daemonName), append([]string{name}, args[1:]...), append(os.Environ(), became+"=1"))
+			err = syscall.Exec(filepath.Join(filepath.Dir(self), dir, daemonName), append([]string{name, "--" + became}, args[1:]...), os.Environ())
 		}
 	}
-	return flags.Errorf("TLS needs %s beside this program: %v: install both", daemonName, flags.Cause(err))
+	return noTLS(flags.Cause(err))
+}
+
+func noTLS(why error) error {
+	return flags.Errorf("TLS needs %s beside this program: %v: install both", daemonName, why)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -56,7 +57,7 @@ type options struct {
 	timeoutState      string
 	help, version     bool
 	cached            string
-	alive             bool
+	alive, became     bool
 }
 
 // run is main with everything that it touches as a parameter. It returns one
@@ -79,6 +80,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	fs.StringVar(&o.cached, "cached", "", "ask redis-is-masterd on its `socket` instead of Redis")
 	fs.Lookup("cached").NoOptDefVal = flags.DefaultSocket
 	fs.BoolVar(&o.alive, "alive", false, "with --cached: whether the daemon answers and its answer is fresh, whatever it is")
+	fs.BoolVar(&o.became, became, false, "what this command gives itself")
+	fs.Lookup(became).Hidden = true
 	fs.BoolVarP(&o.version, "version", "V", false, "print the version")
 	fs.BoolVarP(&o.help, "help", "h", false, "print this text")
 
@@ -113,7 +116,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return o.answer(name, d, nagios, stdout, stderr)
 	}
 	s, err := node.Settings()
-	if err == flags.ErrTLS {
+	switch {
+	case err == flags.ErrTLS && o.became:
+		err = noTLS(syscall.ELOOP)
+	case err == flags.ErrTLS:
 		err = become(args)
 	}
 	if err != nil {
