@@ -77,8 +77,15 @@ var scenarios = []scenario{
 	{name: "FAILOVER", do: func(s *lab.Site, m *lab.Node) error {
 		to := s.Others(m)[0]
 		s.Note("FAILOVER from %s to %s", m.Name, to.Name)
-		_, err := m.Ask("FAILOVER", "TO", to.Addr.String(), "6379")
-		return first(err, s.Timeline.Until(m.Name+" is a replica", func(now lab.State) bool { return now.Role[m.Name] == lab.Replica }))
+		// Without a timeout Redis 7.0 may wait for ever, for an acknowledgement
+		// that does not come; a Sentinel takes a master that waits for dead
+		// after a second.
+		err := lab.Wait(m.Name+" is a replica", func() (bool, error) {
+			m.Ask("FAILOVER", "TO", to.Addr.String(), "6379", "TIMEOUT", "500")
+			info, err := m.Ask("INFO", "replication")
+			return strings.Contains(info, "role:slave"), err
+		})
+		return first(err, s.Timeline.Until("it is seen", func(now lab.State) bool { return now.Role[m.Name] == lab.Replica }))
 	}, widen: unannounced},
 	{name: "REPLICAOF on the master", do: func(s *lab.Site, m *lab.Node) error {
 		to := s.Others(m)[0]
