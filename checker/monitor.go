@@ -63,6 +63,7 @@ type Monitor struct {
 	answered time.Time // when the last check began that the node answered
 	changed  chan struct{}
 	wake     chan struct{}
+	askNow   chan struct{} // the others
 	stopping bool
 	dampers  map[Role]*damper
 }
@@ -158,7 +159,7 @@ func (m *Monitor) init() {
 	}
 	m.started = time.Now()
 	m.guard.gap = gapOf(cmp.Or(m.Interval, DefaultInterval), cmp.Or(m.Timeout, DefaultTimeout), m.maxAge())
-	m.changed, m.wake = make(chan struct{}), make(chan struct{}, 1)
+	m.changed, m.wake, m.askNow = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.dampers = make(map[Role]*damper)
 	m.status = Status{Verdict: starting, Since: m.started, Transitions: make(map[Answer]int), roles: make(map[Role]Verdict)}
 	for _, role := range []Role{RoleMaster, RoleReplica, RoleAny} {
@@ -288,6 +289,7 @@ func (m *Monitor) askOthers(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
+		case <-m.askNow:
 		}
 	}
 }
@@ -308,9 +310,17 @@ func (m *Monitor) amend(c *Check) {
 		}
 	}
 	// The Sentinels agree on a promotion some time after it. Until then they
-	// name the master that the node has followed, and nobody else.
+	// name the master that the node has followed, and nobody else: not what
+	// they said before the promotion, which may have come late.
 	promoted := m.guard.promoted
-	o.Quorum.Waived = !promoted.IsZero() && m.agreed != promoted && now.Sub(promoted) < standUnrest && o.Quorum.names(m.guard.followed)
+	fresh := o.Quorum.Time.After(promoted)
+	if m.Others != nil && !promoted.IsZero() && !fresh {
+		select {
+		case m.askNow <- struct{}{}:
+		default:
+		}
+	}
+	o.Quorum.Waived = !promoted.IsZero() && m.agreed != promoted && now.Sub(promoted) < standUnrest && fresh && o.Quorum.names(m.guard.followed)
 	c.Verdict = m.Policy.Judge(*o, nil)
 }
 

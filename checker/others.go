@@ -75,6 +75,23 @@ func (q Quorum) names(master string) bool {
 	return 2*n > len(q.Answers)
 }
 
+// settled reports whether a majority says the same, which those who have not
+// answered cannot change.
+func (q Quorum) settled() bool {
+	for _, a := range q.Answers {
+		same := 0
+		for _, b := range q.Answers {
+			if a.Master != "" && a.Master == b.Master && a.Here == b.Here {
+				same++
+			}
+		}
+		if 2*same > len(q.Answers) {
+			return true
+		}
+	}
+	return false
+}
+
 // said is what the others know, without what the node itself says.
 type said struct {
 	time   time.Time // when they were asked
@@ -195,7 +212,7 @@ func (x *Others) askSentinels(ctx context.Context, tcpPort int, redial bool) Quo
 		}
 		seen[a.runID] = seen[a.runID] || a.Err == nil
 		q.Answers[a.i] = a.SentinelAnswer
-		if here, _ := q.Here(); here && late == nil {
+		if late == nil && q.settled() {
 			late = time.After(grace)
 		}
 	}
