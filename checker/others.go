@@ -64,12 +64,16 @@ func (q Quorum) Here() (here, answered bool) {
 }
 
 // names reports whether a majority names master, or this node already, even
-// if it takes it for down.
+// if it takes it for down, and nobody names a third.
 func (q Quorum) names(master string) bool {
 	n := 0
 	for _, a := range q.Answers {
-		if a.Here || a.Master != "" && a.Master == master {
+		switch {
+		case a.Master == "" || errors.Is(a.Err, errTwice) || errors.Is(a.Err, errTilt):
+		case a.Here || a.Master == master:
 			n++
+		default:
+			return false
 		}
 	}
 	return 2*n > len(q.Answers)
