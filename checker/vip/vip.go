@@ -260,11 +260,14 @@ func (v *VIP) turn(m *checker.Monitor) {
 			if what == remove && f.want {
 				why = "another host has it, or somebody has added it"
 			}
+			if (what == add || what == announce) && !v.yes(m) {
+				break // the kernel let us wait
+			}
 			if !v.do(a, what, why) {
 				break
 			}
 		}
-		if renewing && a.present && (a.state == held || a.state == checking) {
+		if renewing && a.present && (a.state == held || a.state == checking) && v.yes(m) {
 			v.renewed = now
 			v.do(a, renewal, why)
 		}
@@ -279,6 +282,16 @@ func (v *VIP) turn(m *checker.Monitor) {
 	if time.Since(now) > tick {
 		v.wake() // what was decided upon may no longer be so
 	}
+}
+
+// yes reports whether the answer still is.
+func (v *VIP) yes(m *checker.Monitor) bool {
+	s, _ := m.Status()
+	if s.Verdict.Answer() != checker.Yes {
+		v.wake()
+		return false
+	}
+	return true
 }
 
 // facts adds what another host has said of one address.
