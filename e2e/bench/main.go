@@ -38,7 +38,7 @@ func main() {
 	flag.StringVar(&b.bin, "bin", "bin", "directory with the built commands")
 	flag.IntVar(&b.runs, "runs", 400, "execs of each program")
 	flag.IntVar(&b.failovers, "failovers", 10, "failovers of each set-up")
-	flag.IntVar(&b.labs, "labs", 4, "labs side by side")
+	flag.IntVar(&b.labs, "labs", 3, "labs side by side")
 	flag.DurationVar(&b.period, "watch", time.Minute, "how long each way to watch is measured")
 	flag.StringVar(&b.setup, "setup", "", "with -only follow: only the set-ups that match this regular expression")
 	only := flag.String("only", "", "a part alone: exec, watch, follow, scale, flip, idle or http")
