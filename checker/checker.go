@@ -160,6 +160,9 @@ type Observation struct {
 	// Connection is the number of the connection that answered; 0 if that is
 	// not known. A Sentinel that changes a node's role closes all of them.
 	Connection int
+	// Redialled says that the connection before it did not end by itself: it
+	// was closed on this side.
+	Redialled bool
 }
 
 // An Error is a probe that gave no answer which can be trusted. Its text

@@ -149,13 +149,14 @@ const (
 // goroutine at a time.
 //
 // A node that becomes master while it is watched as a replica is believed,
-// unless it was no Sentinel that promoted it: one would have closed the
-// connection. A node that is found to be master (the daemon has just begun, the process is
+// unless it was no Sentinel that promoted it (one would have closed the
+// connection), or one that promoted it long ago. A node that is found to be master (the daemon has just begun, the process is
 // a new one, or nothing was heard of it for a while) is not, until a Sentinel
 // names it at the best epoch, and nobody contradicts. Either ends with the
 // first hello of a higher epoch that names another node.
 type guard struct {
-	gap time.Duration // a longer time without an answer ends the watch
+	gap    time.Duration // a longer time without an answer ends the watch
+	listed bool          // there are Sentinels, whether they are heard or not
 
 	seen     time.Time // when the last question was put that was answered
 	runID    string
@@ -169,10 +170,13 @@ type guard struct {
 	began    time.Time     // when it was found to be master, or the watch began anew
 	stand    time.Duration // of a confirmation in this life
 	ear      time.Time     // since when somebody listens; zero while nobody does
+	listened time.Time     // when somebody did first
+	deafened time.Time     // when a subscription ended last
 	alone    bool          // no Sentinel was ever heard, and it was waited for
 	heard    time.Time
 	remote   time.Time // when one on another host was heard
 	again    time.Time // when one was heard after a silence
+	murmur   time.Time // when one was heard, and not understood
 	names    map[string]*view
 }
 
@@ -180,12 +184,14 @@ type guard struct {
 type view struct {
 	best    Word // the last word at the highest epoch
 	floor   uint64
-	floored bool      // floor is set: the epoch that words against this node must exceed
-	heard   time.Time // when the last word was heard
-	low     time.Time // since when all words are below the best epoch
-	current uint64    // the highest current epoch heard
-	calm    uint64    // the same, when this node was last beyond doubt
-	since   time.Time // when the confirmation began that stands; zero for none
+	floored bool            // floor is set: the epoch that words against this node must exceed
+	heard   time.Time       // when the last word was heard
+	under   uint64          // the best epoch when the node began to follow whom it follows
+	low     time.Time       // since when all words are below the best epoch
+	lows    map[string]bool // the Sentinels that said them
+	current uint64          // the highest current epoch heard
+	calm    uint64          // the same, when this node was last beyond doubt
+	since   time.Time       // when the confirmation began that stands; zero for none
 	voters  map[string]bool
 	unrest  uint64 // the epoch of an election that the confirmation knows nothing of
 	words   map[string]Heard
@@ -203,9 +209,12 @@ func gapOf(interval, timeout, maxAge time.Duration) time.Duration {
 // reply was there.
 func (g *guard) see(asked, now time.Time, o Observation) {
 	first, pause := g.seen.IsZero(), now.Sub(g.seen)
-	restarted := !first && o.RunID != g.runID
+	newConn := o.Connection != g.conn
+	restarted := !first && (o.RunID != g.runID || o.RunID == "" && newConn)
 	watched := !first && !restarted && (pause <= g.gap || g.role == RoleReplica && pause <= flipStall)
-	was, sameConn := g.role, o.Connection != 0 && o.Connection == g.conn
+	was := g.role
+	// Neither was the connection closed, nor, where we ended it, a subscription.
+	kept := o.Connection != 0 && (!newConn || o.Redialled && !g.deafened.After(g.seen))
 	g.seen, g.runID, g.role, g.conn = asked, o.RunID, o.Role, o.Connection
 	if restarted {
 		if g.born, g.dead = now, pause; o.Uptime > freshProcess {
@@ -224,8 +233,11 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 			g.trust, g.began, g.stand = "", now, standElection
 		}
 	}
-	if o.Role == RoleReplica {
+	if o.Role == RoleReplica && o.MasterAddr != g.followed {
 		g.followed = o.MasterAddr
+		for _, v := range g.names {
+			v.under = v.best.Epoch
+		}
 	}
 	switch {
 	case !watched:
@@ -236,10 +248,10 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 		} else if first && o.Uptime >= standSilence {
 			g.stand = standBacklog
 		}
-	case o.Role == RoleMaster && was == RoleReplica && !g.inTouch(now):
+	case o.Role == RoleMaster && was == RoleReplica && (!g.inTouch(now, kept) || g.superseded()):
 		g.doubt(now)
 		g.stand = standElection
-	case o.Role == RoleMaster && was == RoleReplica && sameConn && !g.heard.IsZero():
+	case o.Role == RoleMaster && was == RoleReplica && kept && (g.listed || !g.heard.IsZero()):
 		g.doubt(now)
 		g.stand = standBacklog
 	case o.Role == RoleMaster && was == RoleReplica:
@@ -263,19 +275,43 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 	}
 }
 
-// inTouch reports whether the Sentinels were heard of late, if ever. Those that
-// are not heard have not promoted the node now, but long ago, and somebody else
-// since: what the network has lost comes late, with the first words after the
-// silence.
-func (g *guard) inTouch(now time.Time) bool {
-	return !g.silent(now, g.heard) && !g.silent(now, g.remote) && (g.again.IsZero() || now.Sub(g.again) >= standElection)
+// inTouch reports whether the Sentinels, who closed the connection if it was
+// not kept, were heard of late. Those that are not heard have not promoted the
+// node now, but long ago, and somebody else since: what the network has lost
+// comes late, with the first words after the silence.
+func (g *guard) inTouch(now time.Time, kept bool) bool {
+	heard := g.heard
+	if heard.IsZero() && !kept {
+		heard = g.listened
+	}
+	for _, t := range []time.Time{heard, g.remote} {
+		if !t.IsZero() && now.Sub(t) > hushed {
+			return false
+		}
+	}
+	return g.again.IsZero() || now.Sub(g.again) >= standElection
 }
 
-// silent reports whether it is long that a word was heard, if ever. The time
-// in which the process was dead does not count: there was nothing to hear.
+// superseded reports whether another was promoted since the node began to
+// follow the master that it followed last: then its own promotion is older
+// than that, and comes late, by as long as the network was down.
+func (g *guard) superseded() bool {
+	for _, v := range g.names {
+		if !v.best.Here && v.best.Master != g.followed && v.best.Epoch > v.under {
+			return true
+		}
+	}
+	return false
+}
+
+// silent reports whether it is long that a word was heard, or could have been.
+// The time in which the process was dead does not count: there was nothing to
+// hear.
 func (g *guard) silent(now, heard time.Time) bool {
 	if heard.IsZero() {
-		return false
+		if heard = g.listened; heard.IsZero() {
+			return false
+		}
 	}
 	if heard.Before(g.born) {
 		if heard = heard.Add(g.dead); heard.After(g.born) {
@@ -287,8 +323,12 @@ func (g *guard) silent(now, heard time.Time) bool {
 
 // listen says whether somebody listens from now on.
 func (g *guard) listen(now time.Time, listens bool) {
-	if g.ear = (time.Time{}); listens {
-		g.ear = now
+	if g.ear = (time.Time{}); !listens {
+		g.deafened = now
+		return
+	}
+	if g.ear = now; g.listened.IsZero() {
+		g.listened = now
 	}
 }
 
@@ -320,7 +360,7 @@ func (g *guard) settle(now time.Time) {
 			g.trust = TrustConfirmed
 		}
 	}
-	silent := g.heard.Before(g.began) && now.Sub(g.began) >= standSilence
+	silent := g.heard.Before(g.began) && now.Sub(g.began) >= standSilence && now.Sub(g.murmur) >= standSilence
 	if g.trust == "" && (silent || g.alone) {
 		g.trust = TrustAlone
 	}
@@ -354,7 +394,7 @@ func (g *guard) hear(now time.Time, w Word) (denied bool) {
 		if len(g.names) >= maxNames {
 			return false
 		}
-		v = &view{best: w, calm: w.Epoch, words: make(map[string]Heard)}
+		v = &view{best: w, under: w.Epoch, calm: w.Epoch, words: make(map[string]Heard)}
 		g.names[w.Name] = v
 	}
 	if g.silent(now, g.heard) || !w.Local && g.silent(now, g.remote) {
@@ -373,14 +413,18 @@ func (g *guard) hear(now time.Time, w Word) (denied bool) {
 	g.forget(now, w.Name)
 	v.current = max(v.current, w.Current)
 	if w.Epoch < v.best.Epoch {
-		// An old word, from a queue; or the Sentinels were set up anew.
+		// An old word, from a queue or from one who was cut off; or the
+		// Sentinels were set up anew.
 		if v.low.IsZero() {
-			v.low = now
+			v.low, v.lows = now, make(map[string]bool)
 		}
-		if now.Sub(v.low) < standSilence {
+		if len(v.lows) < maxSentinels {
+			v.lows[w.Sentinel] = true
+		}
+		if now.Sub(v.low) < standSilence || len(v.lows) < min(quorate, len(v.words)) {
 			return false
 		}
-		v.floored, v.since, v.calm = false, time.Time{}, w.Epoch
+		v.floored, v.since, v.calm, v.under = false, time.Time{}, w.Epoch, w.Epoch
 	}
 	v.low = time.Time{}
 	before := v.best
@@ -390,7 +434,7 @@ func (g *guard) hear(now time.Time, w Word) (denied bool) {
 	switch {
 	case !w.Here:
 		v.since, v.voters = time.Time{}, nil
-		if g.trust != "" && (!v.floored || w.Epoch > v.floor) {
+		if g.trust != "" && (!v.floored || w.Epoch > v.floor || before.Here && w.Epoch == before.Epoch) {
 			g.trust, g.promoted, g.began, g.stand = "", time.Time{}, now, standElection
 			return true
 		}
@@ -409,6 +453,17 @@ func (g *guard) hear(now time.Time, w Word) (denied bool) {
 			v.voters[w.Sentinel] = true
 		}
 	}
+	return false
+}
+
+// unclear takes a hello of which it cannot be told whether it names this node,
+// and reports whether it takes back a trust: if what named this node before
+// has another name at a higher epoch.
+func (g *guard) unclear(now time.Time, h Hello) (denied bool) {
+	if v := g.names[h.Name]; v != nil && v.best.Here && h.Master != v.best.Master && h.Epoch > v.best.Epoch {
+		return g.hear(now, Word{Hello: h})
+	}
+	g.alone, g.murmur = false, now
 	return false
 }
 
@@ -484,6 +539,9 @@ func (g *guard) detail(now time.Time, t Trust, v *view) string {
 	}
 	if v != nil && !v.since.IsZero() {
 		return fmt.Sprintf("the Sentinels name this node as master of %s; believed if that stands for %v more", v.best.Name, max(g.wait(v)-now.Sub(v.since), 0).Round(time.Millisecond))
+	}
+	if !g.murmur.IsZero() && now.Sub(g.murmur) < standSilence {
+		return fmt.Sprintf("found to be master, and it cannot be told whom the Sentinel names that was heard %v ago", now.Sub(g.murmur).Round(time.Millisecond))
 	}
 	return fmt.Sprintf("found to be master, and no Sentinel has confirmed it in %v; without any Sentinel it is believed after %v", max(now.Sub(g.began), 0).Round(time.Millisecond), standSilence)
 }

@@ -15,6 +15,7 @@ import (
 // A node replays what one node of a recording said and heard.
 type node struct {
 	name, port string
+	follows    string // host:port, if known
 	guard      guard
 	role       Role // empty while it does not answer
 	frozen     bool
@@ -35,7 +36,7 @@ func (n *node) probe(d time.Duration) {
 		return
 	}
 	n.seen = d
-	n.guard.see(n.at(d), n.at(d), Observation{Role: n.role, RunID: strconv.Itoa(n.lives), Uptime: time.Hour})
+	n.guard.see(n.at(d), n.at(d), Observation{Role: n.role, RunID: strconv.Itoa(n.lives), Uptime: time.Hour, MasterAddr: n.follows})
 }
 
 // replayRecording runs a recording through the guards of all its nodes, which probe
@@ -102,6 +103,9 @@ func replayRecording(t *testing.T, file string, each func(now time.Duration, nod
 			n.role = map[string]Role{"master": RoleMaster, "slave": RoleReplica}[fields[2]]
 			if n.role == RoleMaster && (before == RoleReplica || master == "") {
 				master = n.name
+			}
+			if m := nodes[master]; n.role == RoleReplica && m != nil {
+				n.follows = "127.0.0.1:" + m.port
 			}
 			n.probe(now)
 		}
@@ -174,19 +178,23 @@ func TestRecordings(t *testing.T) {
 // in milliseconds and
 //
 //	role master|replica|none   what the node says from then on
+//	follows WHOM               it is a replica of another than b
 //	closed                     the connection was closed, as a Sentinel does that changes the role
+//	redialled                  it was closed by whoever probes
 //	followed by WHOM...        these replicas follow the node
 //	restart                    it is another process, as of the next probe
 //	young                      it is one that was just started
+//	nameless                   its INFO has no run id, as Dragonfly's
 //	hello S E/C WHOM [NAME]    Sentinel S (or S+T) says epoch E, current epoch C, and that WHOM (me, b, c) is the master
 //	deaf, listening            the subscription does not stand, or does again
 //	is TRUST                   what the guard must say, at this moment
 //
+// unclear is a hello of which it cannot be told whom it names.
 // A Sentinel whose name begins with l runs on the node's host.
 func script(t *testing.T, lines string) {
 	t.Helper()
 	g := guard{gap: gapOf(DefaultInterval, DefaultTimeout, DefaultMaxAge)}
-	o := Observation{RunID: "0", Uptime: time.Hour, Connection: 1}
+	o := Observation{RunID: "0", Uptime: time.Hour, Connection: 1, MasterAddr: "b:6379"}
 	start := time.Unix(1000, 0)
 	g.listen(start, true)
 	var probed time.Duration
@@ -200,6 +208,7 @@ func script(t *testing.T, lines string) {
 		for ; probed < now; probed += DefaultInterval {
 			if o.Role != "" {
 				g.see(start.Add(probed), start.Add(probed+time.Millisecond), o)
+				o.Redialled = false
 			}
 		}
 		switch f[1] {
@@ -208,8 +217,13 @@ func script(t *testing.T, lines string) {
 		case "restart":
 			o.RunID += "+"
 			o.Connection++
-		case "closed":
+		case "closed", "redialled":
 			o.Connection++
+			o.Redialled = f[1] == "redialled"
+		case "follows":
+			o.MasterAddr = f[2] + ":6379"
+		case "nameless":
+			o.RunID = ""
 		case "followed":
 			o.Followers = nil
 			for _, whom := range f[3:] {
@@ -217,7 +231,7 @@ func script(t *testing.T, lines string) {
 			}
 		case "young":
 			o.Uptime = 0
-		case "hello":
+		case "hello", "unclear":
 			var h Hello
 			if _, err := fmt.Sscanf(f[3], "%d/%d", &h.Epoch, &h.Current); err != nil {
 				t.Fatal(line, err)
@@ -228,6 +242,10 @@ func script(t *testing.T, lines string) {
 			}
 			for name := range strings.SplitSeq(f[2], "+") {
 				h.Sentinel = name
+				if f[1] == "unclear" {
+					g.unclear(start.Add(now), h)
+					continue
+				}
 				g.hear(start.Add(now), Word{Hello: h, Here: f[4] == "me", Local: name[0] == 'l'})
 			}
 		case "deaf", "listening":
@@ -262,11 +280,174 @@ func TestGuard(t *testing.T) {
 			2000 role none
 			8000 restart
 			8000 young
+			8010 follows c
 			8010 role replica
 			9200 hello s1+s2 1/1 c
 			10450 closed
 			10450 role master
 			10550 is promoted`,
+		"a replica that follows the one before the last": `
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			3000 hello s3 5/5 c
+			3050 closed
+			3050 role master
+			3150 is denied
+			5100 hello s1+s2+s3 5/5 c
+			9000 is denied`,
+		"a promotion that comes as late as the network was down": `
+			0 role replica
+			100 hello l1+s2+s3 3/3 b
+			2100 hello l1 3/4 b
+			11000 hello l1 3/4 b
+			21000 hello l1 3/4 b
+			21600 hello s2+s3 5/5 c
+			23600 hello s2+s3 5/5 c
+			25600 closed
+			25600 role master
+			25700 is denied
+			33100 is denied`,
+		"a true one of a node that does not follow the last master yet": `
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			3000 hello s1+s2+s3 5/5 c
+			4450 closed
+			4450 role master
+			4550 is denied
+			5500 hello s1+s2+s3 6/6 me
+			8600 is unconfirmed
+			8900 is confirmed`,
+		"a node that follows the new master before that is announced": `
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			2000 follows c
+			2900 hello s1+s2+s3 4/4 c
+			6050 closed
+			6050 role master
+			6150 is promoted`,
+		"a master that the node knows by another name than the Sentinels": `
+			0 follows redis-b
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			4050 closed
+			4050 role master
+			4150 is promoted`,
+		"a node that died in a partition, and hears nobody since": `
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			500 role none
+			8000 restart
+			8000 young
+			8010 role replica
+			8150 closed
+			8150 role master
+			8250 is denied`,
+		"and one that hears of another": `
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			500 role none
+			8000 restart
+			8000 young
+			8010 role replica
+			8150 hello s3 5/5 c
+			8250 closed
+			8250 role master
+			8350 is denied
+			9000 hello s1+s3 5/5 c
+			9100 is denied`,
+		"a daemon that began in a silence": `
+			0 role replica
+			20050 closed
+			20050 role master
+			20150 is unconfirmed`,
+		"and heard its first word at the end of it": `
+			0 role replica
+			20000 hello s2 3/4 b
+			20050 closed
+			20050 role master
+			20150 is denied`,
+		"and only the Sentinel on this host before": `
+			0 role replica
+			500 hello l1 3/4 b
+			19000 hello l1 3/4 b
+			20000 hello s2 3/4 b
+			20050 closed
+			20050 role master
+			20150 is denied`,
+		"an operator's promotion after we have closed the connection": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 redialled
+			1050 role master
+			1150 is denied`,
+		"a Sentinel's, for it has ended the subscription": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 redialled
+			1050 deaf
+			1060 listening
+			1070 role master
+			1150 is promoted`,
+		"a subscription that had ended before": `
+			0 role replica
+			100 hello s1 3/3 b
+			450 deaf
+			460 listening
+			1050 redialled
+			1070 role master
+			1150 is denied`,
+		"a restart of a process without a run id": `
+			0 nameless
+			0 role replica
+			100 hello s1 3/3 b
+			1050 closed
+			1050 role master
+			1150 is denied`,
+		"two promotions of one epoch": `
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			1050 closed
+			1050 role master
+			1150 is promoted
+			2100 hello s1 4/4 me
+			2200 is confirmed
+			2300 hello s2 3/4 b
+			2350 is confirmed
+			2400 hello s2 4/4 c
+			2400 is denied`,
+		"one stale voice does not outlive a newer one": `
+			0 role master
+			100 hello l1+s2+s3 4/4 me
+			1000 is confirmed
+			5000 hello s3 5/5 c
+			5000 is denied
+			7000 hello l1 4/4 me
+			15000 hello l1 4/4 me
+			23000 hello l1 4/4 me
+			31000 hello l1 4/4 me
+			60000 hello l1 4/4 me
+			60100 is denied`,
+		"a word that cannot be told is no silence": `
+			0 role master
+			10000 unclear s1 3/3 redis-b
+			20000 unclear s1 3/3 redis-b
+			34900 is unconfirmed
+			35200 is alone`,
+		"nor does it name this node any more": `
+			0 role master
+			100 hello s1+s2 3/3 me
+			1000 is confirmed
+			1100 unclear s1 3/4 me
+			1200 is confirmed
+			2000 unclear s1 4/4 redis-b
+			2000 is denied`,
+		"nor another, after a promotion": `
+			0 role replica
+			100 hello s1+s2 3/3 redis-b
+			1050 closed
+			1050 role master
+			2000 unclear s1 4/4 redis-a
+			2100 is promoted`,
 		"a replica that has heard nothing since its restart, for long": `
 			0 role replica
 			100 hello s1+s2 0/0 b
@@ -676,6 +857,32 @@ func TestGuard(t *testing.T) {
 			2000 is denied`,
 	} {
 		t.Run(name, func(t *testing.T) { script(t, lines) })
+	}
+}
+
+// TestNames: a promotion that was watched is believed before the listed
+// Sentinels agree only as long as a majority names the master before it, each
+// once, and nobody another.
+func TestNames(t *testing.T) {
+	before, here, third, silent := SentinelAnswer{Master: "b:6379"}, SentinelAnswer{Master: "me:6379", Here: true}, SentinelAnswer{Master: "c:6379"}, SentinelAnswer{Err: errSilent}
+	down, twice, tilt := before, before, before
+	down.Err, twice.Err, tilt.Err = fmt.Errorf("it: %w", errDown), fmt.Errorf("it: %w", errTwice), fmt.Errorf("it: %w", errTilt)
+	for _, tt := range []struct {
+		want    bool
+		answers []SentinelAnswer
+	}{
+		{true, []SentinelAnswer{before, before, before}},
+		{true, []SentinelAnswer{before, down, here}},
+		{true, []SentinelAnswer{before, before, silent}},
+		{false, []SentinelAnswer{before, silent, silent}},
+		{false, []SentinelAnswer{before, before, third}},
+		{false, []SentinelAnswer{before, twice, silent}},
+		{false, []SentinelAnswer{before, tilt, silent}},
+		{false, nil},
+	} {
+		if got := (Quorum{Answers: tt.answers}).names("b:6379"); got != tt.want {
+			t.Errorf("%+v: %v", tt.answers, got)
+		}
 	}
 }
 

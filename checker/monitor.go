@@ -158,6 +158,7 @@ func (m *Monitor) init() {
 		return
 	}
 	m.started = time.Now()
+	m.guard.listed = m.Others != nil && len(m.Others.Sentinels) > 0
 	m.guard.gap = gapOf(cmp.Or(m.Interval, DefaultInterval), cmp.Or(m.Timeout, DefaultTimeout), m.maxAge())
 	m.changed, m.wake, m.askNow = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.dampers = make(map[Role]*damper)
@@ -216,10 +217,21 @@ func (m *Monitor) Stop() {
 // Hear takes what a Sentinel said. A word against the node acts at once, one
 // for it at the next check, which it asks for.
 func (m *Monitor) Hear(w Word) {
+	m.hear(func(now time.Time) (denied bool) { return m.guard.hear(now, w) })
+}
+
+// Unclear takes what a Sentinel said where it cannot be told which node that
+// names. It counts against this one if it had been named before, and otherwise
+// only as a Sentinel that is there.
+func (m *Monitor) Unclear(h Hello) {
+	m.hear(func(now time.Time) (denied bool) { return m.guard.unclear(now, h) })
+}
+
+func (m *Monitor) hear(hear func(now time.Time) (denied bool)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.init()
-	denied := m.guard.hear(time.Now(), w)
+	denied := hear(time.Now())
 	if !m.Hellos || m.guard.trust != "" || m.guard.role != RoleMaster {
 		return
 	}
@@ -253,14 +265,6 @@ func (m *Monitor) Listen(listens bool) {
 	defer m.mu.Unlock()
 	m.init()
 	m.guard.listen(time.Now(), listens)
-}
-
-// Unclear says that a Sentinel was heard, and cannot be understood.
-func (m *Monitor) Unclear() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.init()
-	m.guard.alone = false
 }
 
 // othersEvery is how often the others are asked, othersTimeout how long they

@@ -35,6 +35,8 @@ type Redis struct {
 	conn              net.Conn    // the socket, or TLS over it
 	started, deadline time.Time   // of the probe
 	dials             int
+	spoke             bool // the server has answered on it
+	ours              bool // the last on which it had was closed on this side
 }
 
 // A Handshake puts TLS over a connection to host. What it takes is bounded by
@@ -62,7 +64,10 @@ func (r *Redis) Probe(ctx context.Context) (o Observation, err error) {
 		o, err = parseInfo([len(infoSections)]string(replies))
 		return err
 	})
-	o.Connection = r.dials
+	o.Connection, o.Redialled = r.dials, r.ours
+	if err == nil {
+		r.ours = false
+	}
 	return o, err
 }
 
@@ -76,13 +81,16 @@ func (r *Redis) do(ctx context.Context, commands [][]string, read func(replies [
 		ctx, cancel = context.WithDeadline(ctx, r.deadline)
 		defer cancel()
 	}
-	if r.socket != nil && r.socket.quiet() && r.same() {
-		err := r.ask("", commands, read)
-		if err == nil || !errors.Is(err, errHungUp) {
-			return err
+	if r.socket != nil {
+		if r.socket.quiet() && r.same() {
+			err := r.ask("", commands, read)
+			if err == nil || !errors.Is(err, errHungUp) {
+				return err
+			}
 		}
+		r.Close()
+		r.ours = false
 	}
-	r.Close()
 	password, err := r.dial(ctx)
 	if err != nil {
 		return err
@@ -96,7 +104,8 @@ func (r *Redis) Close() error {
 		return nil
 	}
 	err := r.socket.Close()
-	r.socket, r.conn = nil, nil
+	r.ours = r.ours || r.spoke
+	r.socket, r.conn, r.spoke = nil, nil, false
 	return err
 }
 
@@ -189,5 +198,6 @@ func (r *Redis) ask(password string, commands [][]string, read func(replies []st
 	if err := read(replies[first:]); err != nil {
 		return r.fail(StageReply, protocolError(err.Error()))
 	}
+	r.spoke = true
 	return nil
 }

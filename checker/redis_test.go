@@ -69,20 +69,26 @@ func TestKeptConnection(t *testing.T) {
 				r.Password = func(context.Context) (string, error) { dials++; return server.Password, nil }
 			}
 			defer r.Close()
-			good := func(what string) {
+			connection := 0
+			good := func(what string, isNew, redialled bool) {
 				t.Helper()
-				if _, err := probe(t, r, lab.Patience); err != nil {
+				o, err := probe(t, r, lab.Patience)
+				if err != nil {
 					t.Fatalf("%s: %v", what, err)
 				}
+				if o.Connection > connection != isNew || o.Redialled != redialled {
+					t.Errorf("%s: connection %d after %d, redialled: %v", what, o.Connection, connection, o.Redialled)
+				}
+				connection = o.Connection
 			}
-			good("first")
+			good("first", true, false)
 			id := clientID(t, server)
-			good("again")
+			good("again", false, false)
 			if now := clientID(t, server); now != id {
 				t.Errorf("client %s became %s: the connection was not kept", id, now)
 			}
 			server.Must(t, "CLIENT", "KILL", "TYPE", "normal")
-			good("after CLIENT KILL")
+			good("after CLIENT KILL", true, false)
 			if now := clientID(t, server); now == id {
 				t.Error("a killed connection was used")
 			}
@@ -93,7 +99,8 @@ func TestKeptConnection(t *testing.T) {
 				t.Errorf("stopped: %v", err)
 			}
 			lab.Check(t, server.Signal(syscall.SIGCONT))
-			good("after SIGCONT")
+			good("after SIGCONT", true, true)
+			good("once more", false, false)
 
 			server.Kill()
 			if _, err := probe(t, r, lab.Patience); reason(err) != checker.ReasonRefused {

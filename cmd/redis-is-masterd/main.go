@@ -507,7 +507,7 @@ func (o *options) listener(m *checker.Monitor, s flags.Settings, logger *slog.Lo
 				m.Hear(w)
 				return
 			}
-			m.Unclear()
+			m.Unclear(h)
 			if !lost {
 				lost = true
 				logger.Warn("cannot tell whether the node that the Sentinels name is this one: what they say does not count", "named", h.Master, "hint", "give --announce-addr, or see the resolver")
