@@ -297,10 +297,19 @@ func TestListedSentinelsNameAnother(t *testing.T) {
 	lab.Check(t, d.Says(checker.ReasonSentinel))
 	lab.Check(t, d.Tracks("0"))
 	steady(t, d, checker.ReasonSentinel, time.Now().Add(time.Second))
-	// A promotion that is watched is believed before they have agreed on it.
+	// Nor is one that an operator promotes.
 	node.Must(t, "REPLICAOF", "127.0.0.1", strconv.Itoa(another.Port))
 	lab.Check(t, d.Says(checker.ReasonRole))
 	node.Must(t, "REPLICAOF", "NO", "ONE")
+	lab.Check(t, d.Says(checker.ReasonSentinel))
+	steady(t, d, checker.ReasonSentinel, time.Now().Add(time.Second))
+	// What a Sentinel promotes is believed before they have agreed on it.
+	node.Must(t, "REPLICAOF", "127.0.0.1", strconv.Itoa(another.Port))
+	lab.Check(t, d.Says(checker.ReasonRole))
+	sentinel, err := net.Dial("tcp", node.Addr())
+	lab.Check(t, err)
+	defer sentinel.Close()
+	fmt.Fprint(sentinel, "MULTI\r\nREPLICAOF NO ONE\r\nCLIENT KILL TYPE normal SKIPME yes\r\nEXEC\r\n")
 	lab.Check(t, d.Says(checker.OK))
 	promoted := time.Now()
 	steady(t, d, checker.OK, promoted.Add(5*time.Second))
