@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,6 +173,7 @@ type guard struct {
 	ear      time.Time     // since when somebody listens; zero while nobody does
 	listened time.Time     // when somebody did first
 	deafened time.Time     // when a subscription ended last
+	unproven bool          // a promotion was doubted, for we had closed the connection ourselves
 	alone    bool          // no Sentinel was ever heard, and it was waited for
 	heard    time.Time
 	remote   time.Time // when one on another host was heard
@@ -189,6 +191,7 @@ type view struct {
 	under   uint64          // the best epoch when the node began to follow whom it follows
 	low     time.Time       // since when all words are below the best epoch
 	lows    map[string]bool // the Sentinels that said them
+	anew    bool            // one of them was not heard before
 	current uint64          // the highest current epoch heard
 	calm    uint64          // the same, when this node was last beyond doubt
 	since   time.Time       // when the confirmation began that stands; zero for none
@@ -210,11 +213,13 @@ func gapOf(interval, timeout, maxAge time.Duration) time.Duration {
 func (g *guard) see(asked, now time.Time, o Observation) {
 	first, pause := g.seen.IsZero(), now.Sub(g.seen)
 	newConn := o.Connection != g.conn
-	restarted := !first && (o.RunID != g.runID || o.RunID == "" && newConn)
+	restarted := !first && (o.RunID != g.runID || o.RunID == "" && newConn && o.Uptime <= pause)
 	watched := !first && !restarted && (pause <= g.gap || g.role == RoleReplica && pause <= flipStall)
 	was := g.role
-	// Neither was the connection closed, nor, where we ended it, a subscription.
-	kept := o.Connection != 0 && (!newConn || o.Redialled && !g.deafened.After(g.seen))
+	kept := o.Connection != 0 && !newConn
+	// Where we closed it ourselves, it is the subscription that a Sentinel ends.
+	unproven := o.Redialled && !g.listened.IsZero() && !g.deafened.After(g.seen)
+	g.unproven = false
 	g.seen, g.runID, g.role, g.conn = asked, o.RunID, o.Role, o.Connection
 	if restarted {
 		if g.born, g.dead = now, pause; o.Uptime > freshProcess {
@@ -233,7 +238,7 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 			g.trust, g.began, g.stand = "", now, standElection
 		}
 	}
-	if o.Role == RoleReplica && o.MasterAddr != g.followed {
+	if o.Role == RoleReplica && (o.MasterAddr != g.followed || was == RoleMaster) {
 		g.followed = o.MasterAddr
 		for _, v := range g.names {
 			v.under = v.best.Epoch
@@ -248,17 +253,15 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 		} else if first && o.Uptime >= standSilence {
 			g.stand = standBacklog
 		}
-	case o.Role == RoleMaster && was == RoleReplica && (!g.inTouch(now, kept) || g.superseded()):
+	case o.Role == RoleMaster && was == RoleReplica && (!g.inTouch(now, newConn) || g.superseded()):
 		g.doubt(now)
 		g.stand = standElection
-	case o.Role == RoleMaster && was == RoleReplica && kept && (g.listed || !g.heard.IsZero()):
+	case o.Role == RoleMaster && was == RoleReplica && (kept || unproven) && (g.listed || !g.heard.IsZero()):
 		g.doubt(now)
 		g.stand = standBacklog
+		g.unproven = !kept
 	case o.Role == RoleMaster && was == RoleReplica:
-		g.trust, g.promoted = TrustPromoted, now
-		for _, v := range g.names {
-			v.floor, v.floored = v.best.Epoch, true
-		}
+		g.promote(now)
 	}
 	if o.Role != RoleMaster {
 		g.trust, g.promoted, g.began = "", time.Time{}, now
@@ -275,14 +278,24 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 	}
 }
 
-// inTouch reports whether the Sentinels, who closed the connection if it was
-// not kept, were heard of late. Those that are not heard have not promoted the
-// node now, but long ago, and somebody else since: what the network has lost
-// comes late, with the first words after the silence.
-func (g *guard) inTouch(now time.Time, kept bool) bool {
+// promote believes a promotion.
+func (g *guard) promote(now time.Time) {
+	g.trust, g.promoted = TrustPromoted, now
+	for _, v := range g.names {
+		v.floor, v.floored = v.best.Epoch, true
+	}
+}
+
+// inTouch reports whether the Sentinels were heard of late; there is one if the
+// connection was closed. Those that are not heard have not promoted the node
+// now, but long ago, and somebody else since: what the network has lost comes
+// late, with the first words after the silence.
+func (g *guard) inTouch(now time.Time, closed bool) bool {
 	heard := g.heard
-	if heard.IsZero() && !kept {
-		heard = g.listened
+	if heard.IsZero() && closed {
+		if heard = g.listened; g.murmur.After(heard) {
+			heard = g.murmur
+		}
 	}
 	for _, t := range []time.Time{heard, g.remote} {
 		if !t.IsZero() && now.Sub(t) > hushed {
@@ -297,21 +310,35 @@ func (g *guard) inTouch(now time.Time, kept bool) bool {
 // than that, and comes late, by as long as the network was down.
 func (g *guard) superseded() bool {
 	for _, v := range g.names {
-		if !v.best.Here && v.best.Master != g.followed && v.best.Epoch > v.under {
+		if !v.best.Here && v.best.Epoch > v.under && differ(v.best.Master, g.followed) {
 			return true
 		}
 	}
 	return false
 }
 
-// silent reports whether it is long that a word was heard, or could have been.
-// The time in which the process was dead does not count: there was nothing to
-// hear.
+// differ reports whether two host:port are surely not the same: a name and an
+// IP address may be.
+func differ(a, b string) bool {
+	hostA, portA, _ := net.SplitHostPort(a)
+	hostB, portB, _ := net.SplitHostPort(b)
+	ipA, errA := netip.ParseAddr(hostA)
+	ipB, errB := netip.ParseAddr(hostB)
+	switch {
+	case portA != portB:
+		return true
+	case errA == nil && errB == nil:
+		return ipA.Unmap() != ipB.Unmap()
+	}
+	return (errA == nil) == (errB == nil) && !strings.EqualFold(hostA, hostB)
+}
+
+// silent reports whether it is long that a word was heard. Before the first
+// one it takes the Sentinels a while to find the node. The time in which the
+// process was dead does not count: there was nothing to hear.
 func (g *guard) silent(now, heard time.Time) bool {
 	if heard.IsZero() {
-		if heard = g.listened; heard.IsZero() {
-			return false
-		}
+		return !g.listened.IsZero() && now.Sub(g.listened) > standSilence
 	}
 	if heard.Before(g.born) {
 		if heard = heard.Add(g.dead); heard.After(g.born) {
@@ -324,7 +351,10 @@ func (g *guard) silent(now, heard time.Time) bool {
 // listen says whether somebody listens from now on.
 func (g *guard) listen(now time.Time, listens bool) {
 	if g.ear = (time.Time{}); !listens {
-		g.deafened = now
+		if g.deafened = now; g.unproven && now.Sub(g.began) < standBacklog && !g.superseded() {
+			g.promote(now)
+		}
+		g.unproven = false
 		return
 	}
 	if g.ear = now; g.listened.IsZero() {
@@ -394,7 +424,11 @@ func (g *guard) hear(now time.Time, w Word) (denied bool) {
 		if len(g.names) >= maxNames {
 			return false
 		}
-		v = &view{best: w, under: w.Epoch, calm: w.Epoch, words: make(map[string]Heard)}
+		v = &view{best: w, calm: w.Epoch, words: make(map[string]Heard)}
+		// A name may be another for the same.
+		if _, err := netip.ParseAddrPort(w.Master); err != nil || w.Here || !differ(w.Master, g.followed) {
+			v.under = w.Epoch
+		}
 		g.names[w.Name] = v
 	}
 	if g.silent(now, g.heard) || !w.Local && g.silent(now, g.remote) {
@@ -407,7 +441,8 @@ func (g *guard) hear(now time.Time, w Word) (denied bool) {
 		v.low = time.Time{}
 	}
 	v.heard = now
-	if _, known := v.words[w.Sentinel]; known || len(v.words) < maxSentinels {
+	_, known := v.words[w.Sentinel]
+	if known || len(v.words) < maxSentinels {
 		v.words[w.Sentinel] = Heard{w, now}
 	}
 	g.forget(now, w.Name)
@@ -416,12 +451,13 @@ func (g *guard) hear(now time.Time, w Word) (denied bool) {
 		// An old word, from a queue or from one who was cut off; or the
 		// Sentinels were set up anew.
 		if v.low.IsZero() {
-			v.low, v.lows = now, make(map[string]bool)
+			v.low, v.lows, v.anew = now, make(map[string]bool), false
 		}
 		if len(v.lows) < maxSentinels {
 			v.lows[w.Sentinel] = true
+			v.anew = v.anew || !known
 		}
-		if now.Sub(v.low) < standSilence || len(v.lows) < min(quorate, len(v.words)) {
+		if now.Sub(v.low) < standSilence || len(v.lows) < quorate && !v.anew && len(v.words) > 1 {
 			return false
 		}
 		v.floored, v.since, v.calm, v.under = false, time.Time{}, w.Epoch, w.Epoch
@@ -434,7 +470,7 @@ func (g *guard) hear(now time.Time, w Word) (denied bool) {
 	switch {
 	case !w.Here:
 		v.since, v.voters = time.Time{}, nil
-		if g.trust != "" && (!v.floored || w.Epoch > v.floor || before.Here && w.Epoch == before.Epoch) {
+		if g.trust != "" && (!v.floored || w.Epoch > v.floor || before.Here && w.Epoch == before.Epoch && w.Epoch > 0) {
 			g.trust, g.promoted, g.began, g.stand = "", time.Time{}, now, standElection
 			return true
 		}

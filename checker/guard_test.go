@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -221,7 +222,7 @@ func script(t *testing.T, lines string) {
 			o.Connection++
 			o.Redialled = f[1] == "redialled"
 		case "follows":
-			o.MasterAddr = f[2] + ":6379"
+			o.MasterAddr = net.JoinHostPort(f[2], "6379")
 		case "nameless":
 			o.RunID = ""
 		case "followed":
@@ -236,7 +237,7 @@ func script(t *testing.T, lines string) {
 			if _, err := fmt.Sscanf(f[3], "%d/%d", &h.Epoch, &h.Current); err != nil {
 				t.Fatal(line, err)
 			}
-			h.Name, h.Master = "mymaster", f[4]+":6379"
+			h.Name, h.Master = "mymaster", net.JoinHostPort(f[4], "6379")
 			if len(f) > 5 {
 				h.Name = f[5]
 			}
@@ -332,6 +333,44 @@ func TestGuard(t *testing.T) {
 			4050 closed
 			4050 role master
 			4150 is promoted`,
+		"or by its address": `
+			0 follows 10.0.0.2
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			3000 hello s1+s2+s3 4/4 b
+			4050 closed
+			4050 role master
+			4150 is promoted`,
+		"or as IPv6 is written, too": `
+			0 follows 2001:db8:0:0::2
+			0 role replica
+			100 hello s1+s2+s3 3/3 2001:db8::2
+			3000 hello s1+s2+s3 4/4 2001:db8::2
+			4050 closed
+			4050 role master
+			4150 is promoted`,
+		"a daemon that hears first of another than the node follows": `
+			0 follows 10.0.0.2
+			0 role replica
+			3000 hello s3 5/5 10.0.0.3
+			3050 closed
+			3050 role master
+			3150 is denied
+			5100 hello s3 5/5 10.0.0.3
+			9000 is denied`,
+		"a replica again of whom it had followed": `
+			0 role replica
+			100 hello s1+s2+s3 3/3 b
+			1050 closed
+			1050 role master
+			2100 hello s1+s2+s3 4/4 me
+			3050 closed
+			3050 hello s1+s2+s3 5/5 redis-b
+			3060 role replica
+			5100 hello s1+s2+s3 5/5 redis-b
+			6450 closed
+			6450 role master
+			6550 is promoted`,
 		"a node that died in a partition, and hears nobody since": `
 			0 role replica
 			100 hello s1+s2+s3 3/3 b
@@ -379,7 +418,23 @@ func TestGuard(t *testing.T) {
 			100 hello s1 3/3 b
 			1050 redialled
 			1050 role master
-			1150 is denied`,
+			1150 is denied
+			1450 deaf
+			1500 is denied`,
+		"a Sentinel's, whose end of the subscription is seen late": `
+			0 role replica
+			100 hello s1 3/3 b
+			1050 redialled
+			1050 role master
+			1105 is denied
+			1110 deaf
+			1110 is promoted`,
+		"where nobody can listen, it was the Sentinel": `
+			0 deaf
+			0 role replica
+			1050 redialled
+			1050 role master
+			1150 is promoted`,
 		"a Sentinel's, for it has ended the subscription": `
 			0 role replica
 			100 hello s1 3/3 b
@@ -401,8 +456,16 @@ func TestGuard(t *testing.T) {
 			0 role replica
 			100 hello s1 3/3 b
 			1050 closed
+			1050 young
 			1050 role master
 			1150 is denied`,
+		"and a promotion of one": `
+			0 nameless
+			0 role replica
+			100 hello s1 3/3 b
+			1050 closed
+			1050 role master
+			1150 is promoted`,
 		"two promotions of one epoch": `
 			0 role replica
 			100 hello s1+s2+s3 3/3 b
@@ -443,11 +506,44 @@ func TestGuard(t *testing.T) {
 			2000 is denied`,
 		"nor another, after a promotion": `
 			0 role replica
+			0 follows redis-b
 			100 hello s1+s2 3/3 redis-b
 			1050 closed
 			1050 role master
 			2000 unclear s1 4/4 redis-a
 			2100 is promoted`,
+		"where nobody's can be told, a promotion is believed": `
+			0 role replica
+			2000 unclear s1+s2 4/4 redis-b
+			4000 unclear s1+s2 4/4 redis-b
+			6000 unclear s1+s2 4/4 redis-b
+			8050 closed
+			8050 role master
+			8150 is promoted`,
+		"Sentinels that never agreed on an address": `
+			0 role master
+			100 hello s1+s2 0/0 me
+			1000 is confirmed
+			1100 hello s3 0/0 10.9.9.9
+			1100 is confirmed`,
+		"the only Sentinel, set up anew": `
+			0 role master
+			100 hello s1 4/4 me
+			16500 is confirmed
+			20000 hello s9 0/0 me
+			24000 hello s9 0/0 me
+			28000 hello s9 0/0 me
+			32000 hello s9 0/0 me
+			36000 hello s9 0/0 me
+			36100 is confirmed
+			40000 hello s9 1/1 b
+			40000 is denied`,
+		"a replica that the Sentinels find late": `
+			0 role replica
+			9000 hello s1+s2+s3 3/3 b
+			10050 closed
+			10050 role master
+			10150 is promoted`,
 		"a replica that has heard nothing since its restart, for long": `
 			0 role replica
 			100 hello s1+s2 0/0 b
@@ -864,9 +960,10 @@ func TestGuard(t *testing.T) {
 // Sentinels agree only as long as a majority names the master before it, each
 // once, and nobody another.
 func TestNames(t *testing.T) {
-	before, here, third, silent := SentinelAnswer{Master: "b:6379"}, SentinelAnswer{Master: "me:6379", Here: true}, SentinelAnswer{Master: "c:6379"}, SentinelAnswer{Err: errSilent}
-	down, twice, tilt := before, before, before
+	before, here, third, silent := SentinelAnswer{Master: "b:6379"}, SentinelAnswer{Master: "me:6379", Here: true, own: true}, SentinelAnswer{Master: "c:6379"}, SentinelAnswer{Err: errSilent}
+	down, twice, tilt, hereDown, who := before, before, before, SentinelAnswer{Master: "me:6379", own: true}, third
 	down.Err, twice.Err, tilt.Err = fmt.Errorf("it: %w", errDown), fmt.Errorf("it: %w", errTwice), fmt.Errorf("it: %w", errTilt)
+	hereDown.Err, who.Err = down.Err, fmt.Errorf("it: %w", errWho)
 	for _, tt := range []struct {
 		want    bool
 		answers []SentinelAnswer
@@ -874,6 +971,8 @@ func TestNames(t *testing.T) {
 		{true, []SentinelAnswer{before, before, before}},
 		{true, []SentinelAnswer{before, down, here}},
 		{true, []SentinelAnswer{before, before, silent}},
+		{true, []SentinelAnswer{before, hereDown, who}},
+		{false, []SentinelAnswer{before, who, silent}},
 		{false, []SentinelAnswer{before, silent, silent}},
 		{false, []SentinelAnswer{before, before, third}},
 		{false, []SentinelAnswer{before, twice, silent}},
@@ -948,6 +1047,8 @@ func FuzzGuard(f *testing.F) {
 			life      = now
 			best      = make(map[string]Hello)
 			lows      = make(map[string]time.Time)
+			voices    = make(map[string]string) // whoever has spoken, by name
+			lowVoices = make(map[string]string)
 			spoke     = make(map[string]time.Time)
 			denied    = make(map[string]bool)
 		)
@@ -999,12 +1100,22 @@ func FuzzGuard(f *testing.F) {
 					delete(lows, h.Name)
 				}
 				spoke[h.Name] = now
+				isNew := !strings.Contains(voices[h.Name], h.Sentinel)
+				if isNew {
+					voices[h.Name] += h.Sentinel
+				}
 				b, known := best[h.Name]
 				if known && h.Epoch < b.Epoch {
 					if lows[h.Name].IsZero() {
-						lows[h.Name] = now
+						lows[h.Name], lowVoices[h.Name] = now, ""
 					}
-					if now.Sub(lows[h.Name]) < standSilence {
+					if !strings.Contains(lowVoices[h.Name], h.Sentinel) {
+						lowVoices[h.Name] += h.Sentinel
+					}
+					if isNew {
+						lowVoices[h.Name] += "?"
+					}
+					if now.Sub(lows[h.Name]) < standSilence || len(lowVoices[h.Name]) < len(voices[h.Name]) {
 						break
 					}
 				}

@@ -46,6 +46,7 @@ type SentinelAnswer struct {
 	Err     error  // why it does not count
 
 	runID string
+	own   bool // it names the watched node, and counts or not
 }
 
 // Here reports whether a majority of those listed names this node, and
@@ -70,8 +71,9 @@ func (q Quorum) names(master string) bool {
 	for _, a := range q.Answers {
 		switch {
 		case a.Master == "" || errors.Is(a.Err, errTwice) || errors.Is(a.Err, errTilt):
-		case a.Here || a.Master == master:
+		case a.own || a.Master == master:
 			n++
+		case errors.Is(a.Err, errWho):
 		default:
 			return false
 		}
@@ -282,15 +284,15 @@ func (x *Others) askSentinel(ctx context.Context, r *Redis, tcpPort int) (a Sent
 		a.Err = fmt.Errorf("%s: %w", r.Address, counts)
 	case a.Master == "":
 		a.Err = fmt.Errorf("%s: %w", r.Address, errNoName)
-	case status != "ok":
-		a.Err = fmt.Errorf("%s: %w", r.Address, errDown)
 	default:
 		var sure bool
-		if a.Here, sure = x.Self.named(ctx, a.Address, a.Master, tcpPort); !sure {
+		if a.own, sure = x.Self.named(ctx, a.Address, a.Master, tcpPort); !sure {
 			a.Err = fmt.Errorf("%s: %w", r.Address, errWho)
+		} else if status != "ok" {
+			a.Err = fmt.Errorf("%s: %w", r.Address, errDown)
 		}
 	}
-	a.Here = a.Here && a.Err == nil
+	a.Here = a.own && a.Err == nil
 	return a
 }
 

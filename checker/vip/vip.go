@@ -261,7 +261,10 @@ func (v *VIP) turn(m *checker.Monitor) {
 				why = "another host has it, or somebody has added it"
 			}
 			if (what == add || what == announce) && !v.yes(m) {
-				break // the kernel let us wait
+				if what == add { // the kernel let us wait
+					a.failed(add, time.Now())
+				}
+				break
 			}
 			if !v.do(a, what, why) {
 				break
