@@ -151,10 +151,11 @@ const (
 //
 // A node that becomes master while it is watched as a replica is believed,
 // unless it was no Sentinel that promoted it (one would have closed the
-// connection), or one that promoted it long ago. A node that is found to be master (the daemon has just begun, the process is
-// a new one, or nothing was heard of it for a while) is not, until a Sentinel
-// names it at the best epoch, and nobody contradicts. Either ends with the
-// first hello of a higher epoch that names another node.
+// connection), or one that promoted it long ago. A node that is found to be
+// master (the daemon has just begun, the process is a new one, or nothing was
+// heard of it for a while) is not, until a Sentinel names it at the best epoch,
+// and nobody contradicts. Either ends with the first hello of a higher epoch
+// that names another node.
 type guard struct {
 	gap    time.Duration // a longer time without an answer ends the watch
 	listed bool          // there are Sentinels, whether they are heard or not
@@ -216,6 +217,7 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 	restarted := !first && (o.RunID != g.runID || o.RunID == "" && newConn && o.Uptime <= pause)
 	watched := !first && !restarted && (pause <= g.gap || g.role == RoleReplica && pause <= flipStall)
 	was := g.role
+	flipped := was == RoleReplica && o.Role == RoleMaster
 	kept := o.Connection != 0 && !newConn
 	// Where we closed it ourselves, it is the subscription that a Sentinel ends.
 	unproven := o.Redialled && !g.listened.IsZero() && !g.deafened.After(g.seen)
@@ -253,14 +255,14 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 		} else if first && o.Uptime >= standSilence {
 			g.stand = standBacklog
 		}
-	case o.Role == RoleMaster && was == RoleReplica && (!g.inTouch(now, newConn) || g.superseded()):
+	case flipped && (!g.inTouch(now, newConn) || g.superseded()):
 		g.doubt(now)
 		g.stand = standElection
-	case o.Role == RoleMaster && was == RoleReplica && (kept || unproven) && (g.listed || !g.heard.IsZero()):
+	case flipped && (kept || unproven) && (g.listed || !g.heard.IsZero()):
 		g.doubt(now)
 		g.stand = standBacklog
 		g.unproven = !kept
-	case o.Role == RoleMaster && was == RoleReplica:
+	case flipped:
 		g.promote(now)
 	}
 	if o.Role != RoleMaster {
@@ -281,6 +283,12 @@ func (g *guard) see(asked, now time.Time, o Observation) {
 // promote believes a promotion.
 func (g *guard) promote(now time.Time) {
 	g.trust, g.promoted = TrustPromoted, now
+	g.raise()
+}
+
+// raise makes what is known of the epochs what a word against the node must
+// exceed.
+func (g *guard) raise() {
 	for _, v := range g.names {
 		v.floor, v.floored = v.best.Epoch, true
 	}
@@ -394,11 +402,8 @@ func (g *guard) settle(now time.Time) {
 	if g.trust == "" && (silent || g.alone) {
 		g.trust = TrustAlone
 	}
-	if g.trust == "" {
-		return
-	}
-	for _, v := range g.names {
-		v.floor, v.floored = v.best.Epoch, true
+	if g.trust != "" {
+		g.raise()
 	}
 }
 

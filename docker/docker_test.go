@@ -226,7 +226,7 @@ func (c *cluster) moved(old int) (now int) {
 				return now
 			}
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // each look forks docker several times
 	}
 	c.Fatalf("the master has not moved from node%d", old)
 	return 0

@@ -258,7 +258,7 @@ func killed(back time.Duration) func(*lab.Site, *lab.Node) error {
 		s.Note("kill -9 of Redis on %s", m.Name)
 		m.Redis.Kill()
 		err := s.Moved(m)
-		time.Sleep(back)
+		time.Sleep(back) // the fault is the time, and nothing is awaited
 		s.Note("its start")
 		return first(err, m.Redis.Start())
 	}

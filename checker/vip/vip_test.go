@@ -1,6 +1,7 @@
 package vip_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"redis-is-master/checker"
 	"redis-is-master/checker/report"
@@ -281,7 +284,9 @@ func TestProbe(t *testing.T) {
 					n.demote()
 					n.reason(checker.ReasonRole)
 					n.wait("it is not held", func() bool { return !n.vip().Held })
-					time.Sleep(400 * time.Millisecond) // so that a round of probes is done
+					if ahead {
+						n.probed(p)
+					}
 					from := n.promote()
 					up := s.next(n.Host, p, from, true)
 					n.reason(checker.OK)
@@ -295,6 +300,32 @@ func TestProbe(t *testing.T) {
 			})
 		}
 	}
+}
+
+// probed waits until a round of probes is done: it is when the next one begins.
+func (n *node) probed(p netip.Prefix) {
+	n.s.t.Helper()
+	const round = 3
+	fd := -1
+	lab.Check(n.s.t, n.Do(func() (err error) {
+		all := uint16(unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8)
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, int(all))
+		return err
+	}))
+	defer unix.Close(fd)
+	seen, b := 0, make([]byte, 1500)
+	n.wait("a round of probes is done", func() bool {
+		for {
+			size, from, err := unix.Recvfrom(fd, b, 0)
+			if err != nil {
+				return seen > round
+			}
+			ll, ok := from.(*unix.SockaddrLinklayer)
+			if ok && ll.Pkttype == unix.PACKET_OUTGOING && bytes.Contains(b[:size], p.Addr().AsSlice()) {
+				seen++
+			}
+		}
+	})
 }
 
 // TestForce: a host that still answers for the address, though it should not,

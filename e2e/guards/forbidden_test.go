@@ -32,7 +32,7 @@ func TestForbiddenRestart(t *testing.T) {
 			doc, err := d.Document()
 			lab.Check(t, err)
 			info, _ := master.Do("INFO", "replication")
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(2 * time.Millisecond) // the pace of the samples
 			if doc.Reason == checker.OK {
 				yes += time.Since(step)
 			}

@@ -165,7 +165,7 @@ func latePromotion(t *testing.T, asked bool) {
 		doc, err := d.Document()
 		lab.Check(t, err)
 		info, _ := late.Do("INFO", "replication")
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) // the pace of the samples
 		took := time.Since(begun)
 		if strings.Contains(info, "role:master") {
 			lie += took
