@@ -4,17 +4,35 @@
 // A check has three steps, each usable alone: [Redis.Probe] asks the node for
 // facts (an [Observation]), [Policy.Judge] holds them against what is wanted
 // (a [Verdict] with a [Reason] of a closed set), and the reason's [Answer] is
-// yes, no or unknown. [Run] takes all three.
+// yes, no or unknown. [Run] takes all three; a [Monitor] takes them again and
+// again.
 //
 // The package never says yes without knowing it: a late, truncated, ambiguous
 // or missing reply is an error, and every error is a verdict other than
-// [Yes].
+// [Yes]. The zero value of every type is no yes either.
+//
+// A probe speaks RESP2 by itself, because go-redis costs 1.43 to 1.50 times as
+// much per exec; go-redis is what the daemon's long-lived connections use, in
+// package sentinel/watch.
+//
+// # Glossary
+//
+// The node is the one Redis server that is watched. A probe is one question to
+// it. An observation is what it said; a witness is another server whose word
+// counts, and a claim is what a Sentinel says about the master of a name. The
+// guard (package sentinel) weighs the claims; its state says whether a
+// role:master is believed. An epoch numbers the failovers of the Sentinels: of
+// two claims, the one of the higher epoch is newer. A flip is the moment at which
+// a replica becomes master. A gap is a time without answers that is too long to
+// know what happened in it. A verdict is the outcome of one check; a status is
+// what a monitor made of the last ones. An output gives the answer to somebody.
 package checker
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -67,6 +85,8 @@ const (
 // that only counts where they say nothing.
 const (
 	ReasonSentinel    Reason = "sentinel"    // they name another node
+	ReasonFailover    Reason = "failover"    // they, or the node itself, are handing over to another
+	ReasonIsolated    Reason = "isolated"    // neither a majority of them nor a replica is in touch
 	ReasonNoQuorum    Reason = "no-quorum"   // too few of the listed ones answer
 	ReasonUnconfirmed Reason = "unconfirmed" // none has been heard yet, or not for long enough
 	ReasonUptime      Reason = "uptime"      // the process is too young to be believed
@@ -78,7 +98,7 @@ const (
 	ReasonUnreachable Reason = "unreachable" // the name, the route or the host does not lead there
 	ReasonTimeout     Reason = "timeout"     // the total deadline passed
 	ReasonAuth        Reason = "auth"        // the credentials are missing, wrong or not wanted
-	ReasonPermission  Reason = "permission"  // the user may not ask, or the socket may not be opened
+	ReasonPermission  Reason = "permission"  // the user may not ask or open the socket, or another user listens there
 	ReasonTLS         Reason = "tls"         // the TLS handshake failed, or one side does not speak it
 	ReasonMaxClients  Reason = "maxclients"  // the server accepts no more connections
 	ReasonBusy        Reason = "busy"        // a script or function blocks the server
@@ -97,8 +117,9 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		OK, ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing, ReasonLag, ReasonReplicas,
-		ReasonSentinel, ReasonNoQuorum, ReasonUnconfirmed, ReasonUptime,
-		ReasonRefused, ReasonUnreachable, ReasonTimeout, ReasonAuth, ReasonPermission, ReasonTLS, ReasonMaxClients, ReasonBusy, ReasonProtocol,
+		ReasonSentinel, ReasonFailover, ReasonIsolated, ReasonNoQuorum, ReasonUnconfirmed, ReasonUptime,
+		ReasonRefused, ReasonUnreachable, ReasonTimeout, ReasonAuth, ReasonPermission, ReasonTLS,
+		ReasonMaxClients, ReasonBusy, ReasonProtocol,
 		ReasonStarting, ReasonStale, ReasonDisabled, ReasonStopping,
 	}
 }
@@ -110,7 +131,8 @@ func (r Reason) Answer() Answer {
 	case OK:
 		return Yes
 	case ReasonRole, ReasonLoading, ReasonCluster, ReasonLink, ReasonSyncing, ReasonLag, ReasonReplicas,
-		ReasonSentinel, ReasonNoQuorum, ReasonUnconfirmed, ReasonUptime, ReasonStarting, ReasonDisabled, ReasonStopping:
+		ReasonSentinel, ReasonFailover, ReasonIsolated, ReasonNoQuorum, ReasonUnconfirmed, ReasonUptime,
+		ReasonStarting, ReasonDisabled, ReasonStopping:
 		return No
 	}
 	return Unknown
@@ -135,15 +157,19 @@ type Observation struct {
 	Role     Role
 	WireRole string // the word the node used, such as "slave"
 
-	Version string // of the server, as it calls it
+	Server  string // the name of the product: Redis, Valkey or Dragonfly
+	Version string // of that
 	RunID   string // changes with every start of the process
 	Uptime  time.Duration
 	Loading bool // the data set is still being read
 	Cluster bool // a Redis Cluster node
 	TCPPort int  // on which it listens
 
-	Replicas     int      // online replicas (state=online) of a master
-	GoodReplicas int      // those of them that lag by min-replicas-max-lag at most, where the server counts them, else by 10 s; negative if it is no master
+	Replicas int // online replicas (state=online) of a master
+	// GoodReplicas are those of them that lag by min-replicas-max-lag at most,
+	// where the server counts them, else by 10 s; negative if it is no master.
+	GoodReplicas int
+	Acknowledged int      // online replicas whose last acknowledgement is less than a second old, in Redis' whole seconds
 	Offset       int64    // bytes of the replication stream written or applied
 	Failover     string   // master_failover_state, Redis 6.2 and later
 	Followers    []string // host:port of the online replicas that were heard within the last second or two
@@ -153,16 +179,24 @@ type Observation struct {
 	Syncing    bool          // a replica's master_sync_in_progress
 	LastIO     time.Duration // since a replica heard its master
 
-	Behind int64  // bytes of the master's stream that a replica has not applied; negative if the master was not asked, or did not say
-	Hellos Hellos // what the Sentinels publish on the node, where somebody listens
-	Quorum Quorum // what the listed Sentinels answered, if they were asked
+	// Behind is the bytes of the master's stream that a replica has not applied;
+	// negative if the master was not asked, or did not say.
+	Behind   int64
+	Standing Standing // what the Sentinels make of the node by their hellos, where somebody listens
+	Quorum   Quorum   // what the listed Sentinels answered, if they were asked
+	// FormerAnswers says that the node was promoted, and that the master which it
+	// followed before answers and is no replica.
+	FormerAnswers bool
 
 	// Connection is the number of the connection that answered; 0 if that is
 	// not known. A Sentinel that changes a node's role closes all of them.
 	Connection int
-	// Redialled says that the connection before it did not end by itself: it
-	// was closed on this side.
+	// Redialled says that we closed the connection before this one.
 	Redialled bool
+	// StaleCredentials is why the next connection would be refused, as far as that
+	// is known: this one stays authenticated when the password is changed. It is
+	// an [*Error] with a hint.
+	StaleCredentials error
 }
 
 // An Error is a probe that gave no answer which can be trusted. Its text
@@ -212,15 +246,13 @@ func Run(ctx context.Context, timeout time.Duration, probe ProbeFunc, policy Pol
 		timeout = DefaultTimeout
 	}
 	c := Check{Time: time.Now()}
-	d := &deadline{Context: ctx, at: c.Time.Add(timeout)}
-	defer d.stop()
-	if at, ok := ctx.Deadline(); ok && at.Before(d.at) {
-		d.at = at
-	}
-	c.Observation, c.Err = probe(d)
+	ctx, cancel := context.WithDeadline(ctx, c.Time.Add(timeout))
+	defer cancel()
+	c.Observation, c.Err = probe(ctx)
 	c.Duration = time.Since(c.Time)
 	if c.Err == nil && c.Duration > timeout {
-		c.Err = &Error{Reason: ReasonTimeout, Stage: StageReply, Err: fmt.Errorf("the answer came after %v, too late", c.Duration.Round(time.Millisecond))}
+		c.Err = &Error{Reason: ReasonTimeout, Stage: StageReply,
+			Err: fmt.Errorf("the answer came after %v, too late", c.Duration.Round(time.Millisecond))}
 	}
 	if c.Err != nil {
 		c.Observation = Observation{}
@@ -234,7 +266,12 @@ func Run(ctx context.Context, timeout time.Duration, probe ProbeFunc, policy Pol
 func verdictOf(err error) Verdict {
 	if e, ok := errors.AsType[*Error](err); ok {
 		if e.Reason != "" && e.Reason != OK {
-			return Verdict{Reason: e.Reason, Detail: fmt.Sprintf("%s: %v", e.Stage, e.Err), Hint: e.Hint}
+			// The outputs print the reason before it, and crypto/tls the stage.
+			detail := strings.TrimPrefix(fmt.Sprint(e.Err), string(e.Stage)+": ")
+			if string(e.Stage) != string(e.Reason) {
+				detail = string(e.Stage) + ": " + detail
+			}
+			return Verdict{Reason: e.Reason, Detail: detail, Hint: e.Hint}
 		}
 	}
 	return Verdict{Reason: ReasonProtocol, Detail: err.Error()}

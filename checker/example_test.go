@@ -22,7 +22,7 @@ func Example() {
 	}
 	defer node.Close()
 
-	check := checker.Run(context.Background(), checker.DefaultTimeout, node.Probe, checker.Policy{})
+	check := checker.Run(context.Background(), checker.DefaultTimeout, node.Probe, checker.Policy{AllowUnconfirmed: true})
 	fmt.Println(check.Verdict.Answer(), check.Verdict.Reason)
 	if check.Verdict.Answer() == checker.Yes {
 		fmt.Println("this node is the master")

@@ -21,13 +21,12 @@ var infoCommands = [][]string{{"INFO", infoSections[0]}, {"INFO", infoSections[1
 // CRLF, "# Section" or "key:value". A line outside its own section, or one
 // that is not known, is ignored; what a yes depends on must be there, once.
 func parseInfo(replies [len(infoSections)]string) (Observation, error) {
-	server, err := parseSection(replies[2], "# Server")
+	server, err := ParseSection(replies[2], "# Server")
 	if err != nil {
 		return Observation{}, err
 	}
 	o := Observation{
-		Version: server.first("valkey_version", "redis_version"),
-		RunID:   server.first("run_id"),
+		RunID:   server.First("run_id"),
 		Uptime:  server.seconds("uptime_in_seconds", 0),
 		TCPPort: int(server.number("tcp_port", 0)),
 
@@ -35,11 +34,21 @@ func parseInfo(replies [len(infoSections)]string) (Observation, error) {
 		LastIO:       -1,
 		Behind:       -1,
 	}
+	// Valkey and Dragonfly report a redis_version, too: that of the Redis whose
+	// protocol they speak.
+	for _, product := range []struct{ name, key string }{
+		{"Valkey", "valkey_version"}, {"Dragonfly", "dragonfly_version"}, {"Redis", "redis_version"},
+	} {
+		if o.Version = server.First(product.key); o.Version != "" {
+			o.Server = product.name
+			break
+		}
+	}
 	// Valkey 8 calls it server_mode.
-	switch mode := server.first("redis_mode", "server_mode"); mode {
+	switch mode := server.First("redis_mode", "server_mode"); mode {
 	case "sentinel":
 		o.Role, o.WireRole = RoleSentinel, "sentinel"
-		return o, server.err
+		return o, server.Err
 	case "cluster":
 		o.Cluster = true
 	case "standalone":
@@ -47,28 +56,31 @@ func parseInfo(replies [len(infoSections)]string) (Observation, error) {
 		return Observation{}, fmt.Errorf("the server's mode is %s, neither standalone, cluster nor sentinel", quote(mode))
 	}
 
-	persistence, err := parseSection(replies[1], "# Persistence")
+	persistence, err := ParseSection(replies[1], "# Persistence")
 	if err != nil {
 		return Observation{}, err
 	}
-	o.Loading = persistence.flag("loading", true)
+	o.Loading = persistence.Flag("loading", true)
 
-	repl, err := parseSection(replies[0], "# Replication")
+	repl, err := ParseSection(replies[0], "# Replication")
 	if err != nil {
 		return Observation{}, err
 	}
-	o.WireRole = repl.first("role")
+	o.WireRole = repl.First("role")
 	switch o.WireRole {
 	case "master":
 		o.Role = RoleMaster
 		o.Offset = repl.number("master_repl_offset", 0)
-		o.Failover = repl.first("master_failover_state")
+		o.Failover = repl.First("master_failover_state")
 		replicas := repl.replicas()
 		o.Replicas = len(replicas)
 		good := 0
 		for _, r := range replicas {
 			if r.lag <= maxReplicaLag {
 				good++
+			}
+			if r.lag == 0 {
+				o.Acknowledged++
 			}
 			if r.lag <= followerLag {
 				o.Followers = append(o.Followers, r.addr)
@@ -81,32 +93,33 @@ func parseInfo(replies [len(infoSections)]string) (Observation, error) {
 			o.Role = RoleActiveReplica
 		}
 		o.Offset = repl.number("slave_repl_offset", 0)
-		if host := repl.first("master_host"); host != "" {
-			o.MasterAddr = net.JoinHostPort(host, repl.first("master_port"))
+		if host := repl.First("master_host"); host != "" {
+			o.MasterAddr = net.JoinHostPort(host, repl.First("master_port"))
 		}
-		o.LinkUp = repl.first("master_link_status") == "up"
-		o.Syncing = repl.flag("master_sync_in_progress", false)
+		o.LinkUp = repl.First("master_link_status") == "up"
+		o.Syncing = repl.Flag("master_sync_in_progress", false)
 		o.LastIO = repl.seconds("master_last_io_seconds_ago", -1)
 	case "":
 		return Observation{}, errors.New("INFO replication has no role line")
 	default:
 		return Observation{}, fmt.Errorf("the role is %s, which no server has", quote(o.WireRole))
 	}
-	if err := errors.Join(server.err, persistence.err, repl.err); err != nil {
+	if err := errors.Join(server.Err, persistence.Err, repl.Err); err != nil {
 		return Observation{}, err
 	}
 	return o, nil
 }
 
-// A section is the lines of one INFO section, and the first thing found wrong
-// with a value that was asked for.
-type section struct {
+// A Section is the lines of one section of INFO.
+type Section struct {
+	// Err is the first thing found wrong with a value that was asked for.
+	Err error
+
 	lines string
-	err   error
 }
 
-// parseSection finds the lines between header and the next header.
-func parseSection(reply, header string) (*section, error) {
+// ParseSection finds the lines between header and the next header.
+func ParseSection(reply, header string) (*Section, error) {
 	if reply != "" && !strings.HasSuffix(reply, "\r\n") {
 		return nil, fmt.Errorf("the reply breaks off inside a line of %q", header)
 	}
@@ -122,14 +135,14 @@ func parseSection(reply, header string) (*section, error) {
 			if end := strings.Index("\r\n"+rest, "\r\n#"); end >= 0 {
 				rest = rest[:end]
 			}
-			return &section{lines: rest}, nil
+			return &Section{lines: rest}, nil
 		}
 		at += len(line) + len("\r\n")
 	}
 }
 
-// each calls f with every key and value.
-func (s *section) each(f func(key, value string)) {
+// Each calls f with every key and value.
+func (s *Section) Each(f func(key, value string)) {
 	for line := range strings.SplitSeq(s.lines, "\r\n") {
 		if key, value, ok := strings.Cut(line, ":"); ok {
 			f(key, value)
@@ -137,22 +150,30 @@ func (s *section) each(f func(key, value string)) {
 	}
 }
 
+// maxValue bounds a value that is asked for; the longest real one is a host name
+// of 255 bytes.
+const maxValue = 256
+
 // get returns a key's value. A key that stands there twice is an error:
 // neither value can be believed.
-func (s *section) get(key string) (value string, ok bool) {
-	s.each(func(k, v string) {
+func (s *Section) get(key string) (value string, ok bool) {
+	s.Each(func(k, v string) {
 		if k == key {
 			if ok {
-				s.fail("%s stands there twice", key)
+				s.Fail("%s stands there twice", key)
 			}
 			value, ok = v, true
 		}
 	})
+	if len(value) > maxValue {
+		s.Fail("%s is longer than any server's", key)
+		value = ""
+	}
 	return value, ok
 }
 
-// first returns the value of the first key that is there.
-func (s *section) first(keys ...string) string {
+// First returns the value of the first key that is there.
+func (s *Section) First(keys ...string) string {
 	for _, key := range keys {
 		if value, ok := s.get(key); ok {
 			return value
@@ -162,36 +183,36 @@ func (s *section) first(keys ...string) string {
 }
 
 // number returns a key's integer, or missing if there is no such key.
-func (s *section) number(key string, missing int64) int64 {
+func (s *Section) number(key string, missing int64) int64 {
 	value, ok := s.get(key)
 	if !ok {
 		return missing
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		s.fail("%s is %s, not a number", key, quote(value))
+		s.Fail("%s is %s, not a number", key, quote(value))
 	}
 	return n
 }
 
 // seconds returns a key's whole seconds; Redis says -1 for "never".
-func (s *section) seconds(key string, missing time.Duration) time.Duration {
+func (s *Section) seconds(key string, missing time.Duration) time.Duration {
 	n := s.number(key, -1)
 	if n < 0 {
 		return missing
 	}
 	if n > int64(1<<63-1)/int64(time.Second) {
-		s.fail("%s is too large", key)
+		s.Fail("%s is too large", key)
 		return missing
 	}
 	return time.Duration(n) * time.Second
 }
 
-// flag returns a key's 0 or 1.
-func (s *section) flag(key string, required bool) bool {
+// Flag returns a key's 0 or 1.
+func (s *Section) Flag(key string, required bool) bool {
 	value, ok := s.get(key)
 	if value != "0" && value != "1" && (ok || required) {
-		s.fail("%s is %s, neither 0 nor 1", key, quote(value))
+		s.Fail("%s is %s, neither 0 nor 1", key, quote(value))
 	}
 	return value != "0" && ok
 }
@@ -212,16 +233,16 @@ type link struct {
 
 // replicas reads lines such as
 // "slave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=0".
-func (s *section) replicas() (online []link) {
+func (s *Section) replicas() (online []link) {
 	last := -1
-	s.each(func(key, value string) {
+	s.Each(func(key, value string) {
 		number, ok := strings.CutPrefix(key, "slave")
 		index, err := strconv.ParseUint(number, 10, 31)
 		if !ok || err != nil {
 			return
 		}
 		if int(index) <= last {
-			s.fail("%s stands there twice, or out of order", key)
+			s.Fail("%s stands there twice, or out of order", key)
 		}
 		last = int(index)
 		fields := map[string]string{"lag": "0"} // servers before 2.8 do not report it
@@ -241,9 +262,10 @@ func (s *section) replicas() (online []link) {
 	return online
 }
 
-func (s *section) fail(format string, args ...any) {
-	if s.err == nil {
-		s.err = fmt.Errorf(format, args...)
+// Fail notes that a value is wrong.
+func (s *Section) Fail(format string, args ...any) {
+	if s.Err == nil {
+		s.Err = fmt.Errorf(format, args...)
 	}
 }
 

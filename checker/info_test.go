@@ -20,16 +20,55 @@ const (
 
 func TestParseInfo(t *testing.T) {
 	o, err := parseInfo([3]string{masterInfo, persistenceInfo, serverInfo})
-	want := Observation{Role: RoleMaster, WireRole: "master", Version: "7.0.15", RunID: "abc", Uptime: 12 * time.Second,
-		Replicas: 1, GoodReplicas: 1, Offset: 14, Failover: "no-failover", Followers: []string{"10.0.0.2:6379"}, LastIO: -1, Behind: -1}
+	want := Observation{
+		Role:         RoleMaster,
+		WireRole:     "master",
+		Server:       "Redis",
+		Version:      "7.0.15",
+		RunID:        "abc",
+		Uptime:       12 * time.Second,
+		Replicas:     1,
+		GoodReplicas: 1,
+		Acknowledged: 1,
+		Offset:       14,
+		Failover:     "no-failover",
+		Followers:    []string{"10.0.0.2:6379"},
+		LastIO:       -1,
+		Behind:       -1,
+	}
 	if err != nil || !reflect.DeepEqual(o, want) {
 		t.Errorf("master: %+v, %v", o, err)
 	}
 	o, err = parseInfo([3]string{replicaInfo, persistenceInfo, serverInfo})
-	want = Observation{Role: RoleReplica, WireRole: "slave", Version: "7.0.15", RunID: "abc", Uptime: 12 * time.Second,
-		Offset: 77, MasterAddr: "10.0.0.2:6379", LinkUp: true, GoodReplicas: -1, LastIO: 3 * time.Second, Behind: -1}
+	want = Observation{
+		Role:         RoleReplica,
+		WireRole:     "slave",
+		Server:       "Redis",
+		Version:      "7.0.15",
+		RunID:        "abc",
+		Uptime:       12 * time.Second,
+		Offset:       77,
+		MasterAddr:   "10.0.0.2:6379",
+		LinkUp:       true,
+		GoodReplicas: -1,
+		LastIO:       3 * time.Second,
+		Behind:       -1,
+	}
 	if err != nil || !reflect.DeepEqual(o, want) {
 		t.Errorf("replica: %+v, %v", o, err)
+	}
+	for _, tt := range []struct{ lines, server, version string }{
+		{"redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.1\r\n", "Valkey", "8.1.1"},
+		{"redis_version:7.4.0\r\ndragonfly_version:df-v1.30.0\r\n", "Dragonfly", "df-v1.30.0"},
+		{"redis_version:8.0.2\r\n", "Redis", "8.0.2"},
+		{"", "", ""},
+	} {
+		o, err := parseInfo(
+			[3]string{masterInfo, persistenceInfo, "# Server\r\nredis_mode:standalone\r\n" + tt.lines},
+		)
+		if err != nil || o.Server != tt.server || o.Version != tt.version {
+			t.Errorf("%q: %s %s, %v", tt.lines, o.Server, o.Version, err)
+		}
 	}
 	o, err = parseInfo([3]string{"", "", "# Server\r\nredis_mode:sentinel\r\n"})
 	if err != nil || o.Role != RoleSentinel {
@@ -49,20 +88,57 @@ func TestParseInfoRejects(t *testing.T) {
 		{"a role after a line feed", "replication", "\r\nrole", "\nrole", "no section"},
 		{"a header in another case", "replication", "# Replication", "# replication", "no section"},
 		{"a header with a blank", "replication", "# Replication", "# Replication ", "no section"},
-		{"the role before the header", "replication", "# Replication\r\nrole:master\r\n", "role:master\r\n# Replication\r\n", "no role"},
+		{
+			"the role before the header",
+			"replication",
+			"# Replication\r\nrole:master\r\n",
+			"role:master\r\n# Replication\r\n",
+			"no role",
+		},
 		{"the last CRLF missing", "replication", ":14\r\n", ":14", "breaks off"},
 		{"an offset that is no number", "replication", "repl_offset:14", "repl_offset:14x", "not a number"},
-		{"an offset beyond every number", "replication", "repl_offset:14", "repl_offset:99999999999999999999", "not a number"},
+		{
+			"an offset beyond every number",
+			"replication",
+			"repl_offset:14",
+			"repl_offset:99999999999999999999",
+			"not a number",
+		},
 		{"a replica twice", "replication", "slave1:", "slave0:", "twice"},
-		{"a replica twice, another between", "replication", "master_failover", "slave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=0\r\nmaster_failover", "twice"},
-		{"two sections", "replication", "connected_slaves", "# Other\r\n# Replication\r\nconnected_slaves", "two sections"},
+		{
+			"a replica twice, another between",
+			"replication",
+			"master_failover",
+			"slave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=0\r\nmaster_failover",
+			"twice",
+		},
+		{
+			"two sections",
+			"replication",
+			"connected_slaves",
+			"# Other\r\n# Replication\r\nconnected_slaves",
+			"two sections",
+		},
 		{"loading twice", "persistence", "loading:0", "loading:0\r\nloading:0", "twice"},
+		{"an endless version", "server", "redis_version:", "redis_version:" + strings.Repeat("7", 1000), "longer"},
 		{"loading neither 0 nor 1", "persistence", "loading:0", "loading:2", "neither 0 nor 1"},
 		{"loading missing", "persistence", "\r\nloading:0", "\r\n", "missing"},
-		{"a mode twice", "server", "redis_mode:standalone", "redis_mode:standalone\r\nredis_mode:standalone", "twice"},
+		{
+			"a mode twice",
+			"server",
+			"redis_mode:standalone",
+			"redis_mode:standalone\r\nredis_mode:standalone",
+			"twice",
+		},
 		{"a mode missing", "server", "redis_mode", "mode", "missing"},
 		{"an uptime that is no number", "server", "uptime_in_seconds:12", "uptime_in_seconds:", "not a number"},
-		{"an uptime beyond every duration", "server", "uptime_in_seconds:12", "uptime_in_seconds:9999999999999", "too large"},
+		{
+			"an uptime beyond every duration",
+			"server",
+			"uptime_in_seconds:12",
+			"uptime_in_seconds:9999999999999",
+			"too large",
+		},
 	}
 	for _, tt := range tests {
 		in := [3]string{masterInfo, persistenceInfo, serverInfo}

@@ -3,9 +3,8 @@ package checker
 import (
 	"cmp"
 	"context"
-	"maps"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,9 +19,9 @@ const (
 // A Monitor checks one node again and again and keeps the answer. Set the
 // fields before [Monitor.Run]; the methods may be called concurrently.
 //
-// What the node says acts at once. What its silence suggests is counted: the
-// answer changes after Fall timeouts in a row, and the same for a server that
-// is busy, unreachable or full. A yes needs Rise good checks in a row.
+// Definite answers act immediately; missing ones are counted: the answer
+// changes after Fall timeouts in a row, and likewise for a server that is busy,
+// unreachable or full. A yes needs Rise good checks in a row.
 type Monitor struct {
 	Probe    ProbeFunc
 	Policy   Policy
@@ -43,29 +42,41 @@ type Monitor struct {
 	Impaired func() string
 	// Checked is called after every check, by the goroutine of Run.
 	Checked func(Check)
-	// Hellos says that somebody listens to the Sentinels and calls
-	// [Monitor.Hear]: a master that was found, rather than watched when it was
-	// promoted, is not believed before they confirm it, and none that they
-	// deny. Without any Sentinel that takes 15 seconds.
-	Hellos bool
-	// Others are asked twice a second what the policy wants to know of them.
-	// Nil means nobody.
-	Others *Others
+	// Witnesses are asked twice a second. What they say is added to the
+	// observation of a check for [witnessMaxAge].
+	Witnesses []Witness
+	// Amend adds to the observation of every answered check what else is known
+	// of the node: asked is when its question was put, now when its reply was
+	// there. It reports whether the witnesses must be asked at once. It runs
+	// under the Monitor's lock and must not block or call the Monitor. Nil adds
+	// nothing.
+	Amend func(asked, now time.Time, o *Observation) (askWitnesses bool)
 
-	mu       sync.Mutex
-	guard    guard
-	others   said
-	agreed   time.Time // the promotion that the listed Sentinels have agreed on
-	note     string
-	disabled bool
-	status   Status
-	started  time.Time
-	answered time.Time // when the last check began that the node answered
-	changed  chan struct{}
-	wake     chan struct{}
-	askNow   chan struct{} // the others
-	stopping bool
-	dampers  map[Role]*damper
+	// Vouch is asked after a check that failed what the Sentinels say for the node.
+	// It runs as Amend does. Nil says nothing.
+	Vouch func(now time.Time) Vouch
+
+	latest  atomic.Pointer[snapshot]
+	stopped atomic.Bool
+	mu      sync.Mutex // not held by who only reads the status: no client can make a check wait
+	ledger  Ledger
+	heard   []testimony // of each witness
+	changed chan struct{}
+	wake    chan struct{}
+	askNow  []chan struct{} // for each witness
+}
+
+// A snapshot is a ledger that changes no more, and what is closed when the
+// reason changes.
+type snapshot struct {
+	ledger  Ledger
+	changed chan struct{}
+}
+
+// A testimony is what a witness has said.
+type testimony struct {
+	asked time.Time
+	add   func(*Observation)
 }
 
 // A Status is what a [Monitor] knows at one moment.
@@ -77,9 +88,9 @@ type Status struct {
 	// Observation is that of the last check which the node answered; what it
 	// says is older than Check if that one failed.
 	Observation Observation
-	// Age is how old that is what the status says: a yes is as old as the
-	// question that it answered, all else as the end of the last check, or the
-	// start if none is done.
+	// Age of the information behind the status: a yes is as old as the question
+	// that Redis answered, everything else as old as the end of the last check,
+	// or as the start if none is done.
 	Age time.Duration
 	// Since is when the answer became what it is.
 	Since time.Time
@@ -88,7 +99,8 @@ type Status struct {
 	// History holds the last changes of the reason, the newest first.
 	History []Transition
 
-	roles map[Role]Verdict
+	roles  map[Role]Verdict
+	serial uint64 // raised by every check and all other news
 }
 
 // A Transition is one change of the reason.
@@ -114,59 +126,19 @@ func (s Status) For(role Role) Verdict {
 // it says.
 func (s Status) Fresh() bool { return s.Verdict.Reason != ReasonStale }
 
-// damper turns the verdicts of checks into one that does not flap.
-type damper struct {
-	good, silent int
-	verdict      Verdict
-}
-
-// step takes the verdict of one check. A silence that has lasted for longer
-// than a status is good for counts as one of fall checks.
-func (d *damper) step(v Verdict, rise, fall int, tooLong bool) {
-	switch {
-	case v.Answer() == Yes:
-		d.silent = 0
-		if d.good++; d.good >= rise || d.verdict.Answer() == Yes {
-			d.verdict = v
-		}
-	case v.Reason.silence():
-		d.good = 0
-		if d.silent++; d.silent >= fall || tooLong && d.verdict.Answer() == Yes {
-			d.verdict = v
-		}
-	default:
-		d.good, d.silent = 0, 0
-		d.verdict = v
-	}
-}
-
-// silence is a reason that says nothing about the role: it may be over at the
-// next check.
-func (r Reason) silence() bool {
-	switch r {
-	case ReasonTimeout, ReasonBusy, ReasonMaxClients, ReasonUnreachable:
-		return true
-	}
-	return false
-}
-
-var starting = Verdict{Reason: ReasonStarting, Detail: "no check is done yet"}
-
 // init must be called with mu held.
 func (m *Monitor) init() {
 	if m.changed != nil {
 		return
 	}
-	m.started = time.Now()
-	m.guard.listed = m.Others != nil && len(m.Others.Sentinels) > 0
-	m.guard.gap = gapOf(cmp.Or(m.Interval, DefaultInterval), cmp.Or(m.Timeout, DefaultTimeout), m.maxAge())
-	m.changed, m.wake, m.askNow = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
-	m.dampers = make(map[Role]*damper)
-	m.status = Status{Verdict: starting, Since: m.started, Transitions: make(map[Answer]int), roles: make(map[Role]Verdict)}
-	for _, role := range []Role{RoleMaster, RoleReplica, RoleAny} {
-		m.dampers[role] = &damper{verdict: starting}
-		m.status.roles[role] = starting
+	m.ledger = Ledger{Policy: m.Policy, Rise: m.Rise, Fall: m.Fall, MaxAge: m.MaxAge}
+	m.ledger.Begin(time.Now())
+	m.changed, m.wake = make(chan struct{}), make(chan struct{}, 1)
+	m.heard = make([]testimony, len(m.Witnesses))
+	for range m.Witnesses {
+		m.askNow = append(m.askNow, make(chan struct{}, 1))
 	}
+	m.publish(false)
 }
 
 // Run checks until ctx is done. A check that has begun is finished first, so
@@ -176,10 +148,9 @@ func (m *Monitor) Run(ctx context.Context) error {
 	m.init()
 	wake := m.wake
 	m.mu.Unlock()
-	if m.Others != nil {
-		var asking sync.WaitGroup
-		defer asking.Wait()
-		asking.Go(func() { m.askOthers(ctx) })
+	var asking sync.WaitGroup
+	for i, w := range m.Witnesses {
+		asking.Go(func() { m.askWitness(ctx, i, w) })
 	}
 	ticker := time.NewTicker(cmp.Or(m.Interval, DefaultInterval))
 	defer ticker.Stop()
@@ -191,6 +162,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 		case <-wake:
 		}
 	}
+	asking.Wait() // not deferred: a panic must end the process, not wait
 	return nil
 }
 
@@ -199,101 +171,86 @@ func (m *Monitor) Wake() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.init()
+	signal(m.wake)
+}
+
+// signal fills a channel of one place.
+func signal(c chan struct{}) {
 	select {
-	case m.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
 // Stop makes the answer [ReasonStopping] for good.
 func (m *Monitor) Stop() {
+	m.stopped.Store(true) // acts even if the lock is never given back
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.init()
-	m.stopping = true
-	m.publish()
+	m.publish(m.ledger.Stop(time.Now()))
 }
 
-// Hear takes what a Sentinel said. A word against the node acts at once, one
-// for it at the next check, which it asks for.
-func (m *Monitor) Hear(w Word) {
-	m.hear(func(now time.Time) (denied bool) { return m.guard.hear(now, w) })
+// An Update is what follows from news about the node that no check found.
+type Update struct {
+	Wake bool // check at once
+	// Amend changes the last observation, which is then judged anew. That can
+	// only take a yes away. Nil changes nothing.
+	Amend func(*Observation)
+	// Vouch is what the Sentinels say now for a node that does not answer. Nil means
+	// as before.
+	Vouch *Vouch
 }
 
-// Unclear takes what a Sentinel said where it cannot be told which node that
-// names. It counts against this one if it had been named before, and otherwise
-// only as a Sentinel that is there.
-func (m *Monitor) Unclear(h Hello) {
-	m.hear(func(now time.Time) (denied bool) { return m.guard.unclear(now, h) })
-}
-
-func (m *Monitor) hear(hear func(now time.Time) (denied bool)) {
+// Update runs f under the Monitor's lock, so that it excludes Amend, and does
+// what it returns. F must not block or call the Monitor.
+func (m *Monitor) Update(f func(now time.Time) Update) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.init()
-	denied := hear(time.Now())
-	if !m.Hellos || m.guard.trust != "" || m.guard.role != RoleMaster {
-		return
+	now := time.Now()
+	u := f(now)
+	if u.Wake {
+		signal(m.wake)
 	}
-	select {
-	case m.wake <- struct{}{}:
-	default:
+	if u.Amend != nil {
+		m.publish(m.ledger.Revise(now, u.Amend))
 	}
-	if !denied {
-		return
+	if u.Vouch != nil {
+		m.publish(m.ledger.Vouch(now, *u.Vouch))
 	}
-	m.status.Observation.Hellos = m.guard.hellos(time.Now())
-	if m.status.Check.Err == nil {
-		m.status.Check.Observation.Hellos = m.status.Observation.Hellos
-		m.status.Check.Verdict = m.Policy.Judge(m.status.Check.Observation, nil)
-	}
-	for role, d := range m.dampers {
-		if d.verdict.Answer() != Yes {
-			continue
-		}
-		if v := m.policy(role).Judge(m.status.Observation, nil); v.Answer() != Yes {
-			d.step(v, 1, 1, false)
-		}
-	}
-	m.publish()
 }
 
-// Listen says whether somebody listens to the Sentinels from now on: only
-// then does their silence mean that there are none.
-func (m *Monitor) Listen(listens bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.init()
-	m.guard.listen(time.Now(), listens)
-}
-
-// othersEvery is how often the others are asked, othersTimeout how long they
-// may take, and othersMaxAge how old their answers may be.
+// How often a witness is asked, how long it may take, and how old its answer
+// may be.
 const (
-	othersEvery   = 500 * time.Millisecond
-	othersTimeout = time.Second
-	othersMaxAge  = 3 * time.Second
+	witnessInterval = 500 * time.Millisecond
+	witnessTimeout  = time.Second
+	witnessMaxAge   = 3 * time.Second
 )
 
-func (m *Monitor) askOthers(ctx context.Context) {
-	defer m.Others.Close()
-	ticker := time.NewTicker(othersEvery)
+func (m *Monitor) askWitness(ctx context.Context, i int, w Witness) {
+	defer w.Close()
+	ticker := time.NewTicker(witnessInterval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		m.mu.Lock()
-		o := m.status.Observation
+		o := m.ledger.status.Observation
 		m.mu.Unlock()
-		round, cancel := context.WithTimeout(ctx, min(cmp.Or(m.Timeout, DefaultTimeout), othersTimeout))
-		s := m.Others.ask(round, o)
+		t := testimony{asked: time.Now()}
+		round, cancel := context.WithTimeout(ctx, min(cmp.Or(m.Timeout, DefaultTimeout), witnessTimeout))
+		t.add = w.Ask(round, o)
 		cancel()
 		m.mu.Lock()
-		m.others = s
+		m.heard[i] = t
+		if t.add != nil {
+			signal(m.wake)
+		}
 		m.mu.Unlock()
-		m.Wake()
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
-		case <-m.askNow:
+		case <-m.askNow[i]:
 		}
 	}
 }
@@ -302,37 +259,17 @@ func (m *Monitor) askOthers(ctx context.Context) {
 // with mu held.
 func (m *Monitor) amend(c *Check) {
 	now := c.Time.Add(c.Duration)
-	o := &c.Observation
-	m.guard.see(c.Time, now, *o)
-	if m.Hellos {
-		o.Hellos = m.guard.hellos(now)
-	}
-	if m.Others != nil && now.Sub(m.others.time) <= othersMaxAge {
-		m.others.into(o)
-		if here, _ := o.Quorum.Here(); here && o.Quorum.Time.After(m.guard.promoted) {
-			m.agreed = m.guard.promoted
+	for _, t := range m.heard {
+		if t.add != nil && now.Sub(t.asked) <= witnessMaxAge {
+			t.add(&c.Observation)
 		}
 	}
-	// The Sentinels agree on a promotion some time after it. Until then they
-	// name the master that the node has followed, and nobody else: not what
-	// they said before the promotion, which may have come late.
-	promoted := m.guard.promoted
-	fresh := o.Quorum.Time.After(promoted)
-	if m.Others != nil && !promoted.IsZero() && !fresh {
-		select {
-		case m.askNow <- struct{}{}:
-		default:
+	if m.Amend != nil && m.Amend(c.Time, now, &c.Observation) {
+		for _, c := range m.askNow {
+			signal(c)
 		}
 	}
-	o.Quorum.Waived = !promoted.IsZero() && m.agreed != promoted && now.Sub(promoted) < standUnrest && fresh && o.Quorum.names(m.guard.followed)
-	c.Verdict = m.Policy.Judge(*o, nil)
-}
-
-// policy is that for a role.
-func (m *Monitor) policy(role Role) Policy {
-	p := m.Policy
-	p.Role = role
-	return p
+	c.Verdict = m.Policy.Judge(c.Observation, nil)
 }
 
 func (m *Monitor) check() {
@@ -345,119 +282,55 @@ func (m *Monitor) check() {
 		note, disabled = m.Disabled()
 	}
 	m.mu.Lock()
-	stale := time.Since(m.known()) > m.maxAge()
-	m.note, m.disabled = note, disabled
-	if c.Err == nil {
+	m.ledger.Disable(note, disabled)
+	now, changed := time.Now(), false
+	switch {
+	case c.Err == nil:
 		m.amend(&c)
+	case m.Vouch != nil:
+		changed = m.ledger.Vouch(now, m.Vouch(now))
 	}
-	m.status.Check = c
-	if c.Err == nil {
-		m.status.Observation, m.answered = c.Observation, c.Time
-	}
-	for role, d := range m.dampers {
-		d.step(m.policy(role).Judge(c.Observation, c.Err), cmp.Or(m.Rise, DefaultRise), cmp.Or(m.Fall, DefaultFall), time.Since(m.answered) > m.maxAge())
-	}
-	if !m.publish() && stale {
-		m.notify() // it is young again, and says what it said before
-	}
+	m.publish(m.ledger.Take(c, now) || changed)
 	m.mu.Unlock()
 	if m.Checked != nil {
 		m.Checked(c)
 	}
 }
 
-// notify wakes whoever waits for a change. It must be called with mu held.
-func (m *Monitor) notify() {
-	close(m.changed)
-	m.changed = make(chan struct{})
-}
-
-// publish makes the dampers' verdicts, or what overrides them, the status, and
-// reports whether the reason changed. It must be called with mu held.
-func (m *Monitor) publish() bool {
-	roles := make(map[Role]Verdict, len(m.dampers))
-	for role, d := range m.dampers {
-		switch {
-		case m.stopping:
-			roles[role] = Verdict{Reason: ReasonStopping, Detail: "the daemon is being stopped"}
-		case m.disabled:
-			roles[role] = Verdict{Reason: ReasonDisabled, Detail: m.note}
-		default:
-			roles[role] = d.verdict
-		}
+// publish makes what the ledger holds the status, and wakes whoever waits for a
+// change if there is one. It must be called with mu held.
+func (m *Monitor) publish(changed bool) {
+	before := m.changed
+	if changed {
+		m.changed = make(chan struct{})
 	}
-	before, now := m.status.Verdict, time.Now()
-	m.status.roles, m.status.Verdict = roles, roles[m.Policy.Want()]
-	after := m.status.Verdict
-	if before.Reason == after.Reason {
-		return false
+	m.latest.Store(&snapshot{m.ledger, m.changed})
+	if changed {
+		close(before)
 	}
-	lasted := now.Sub(m.status.Since)
-	if len(m.status.History) > 0 {
-		lasted = now.Sub(m.status.History[0].Time)
-	}
-	history := append([]Transition{{Time: now, From: before, To: after, Lasted: lasted}}, m.status.History...)
-	m.status.History = slices.Clip(history[:min(len(history), historyLength)])
-	if before.Answer() != after.Answer() {
-		m.status.Since = now
-		m.status.Transitions = maps.Clone(m.status.Transitions)
-		m.status.Transitions[after.Answer()]++
-	}
-	m.notify()
-	return true
 }
 
 // Status returns what is known now, and a channel that is closed when the
-// reason changes next. That time alone makes a status stale closes nothing;
-// see [Monitor.Watch].
+// reason changes next. The channel stays open when time alone makes a status
+// stale; see [Monitor.Watch]. It waits for nobody.
 func (m *Monitor) Status() (Status, <-chan struct{}) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.init()
-	s := m.status
-	s.Age = time.Since(m.known())
-	if m.stopping {
-		return s, m.changed
+	latest := m.latest.Load()
+	if latest == nil {
+		m.mu.Lock()
+		m.init()
+		latest = m.latest.Load()
+		m.mu.Unlock()
 	}
-	stale := Verdict{Reason: ReasonStale, Detail: "what the last check found is " + s.Age.Round(time.Millisecond).String() + " old, and good for " + m.maxAge().String(),
-		Hint: "Redis or the daemon hangs, or the machine has no time for them: see their logs"}
-	all := s.Age > m.maxAge()
+	impaired := ""
 	if m.Impaired != nil {
-		if why := m.Impaired(); why != "" {
-			all, stale.Detail = true, why
-		}
+		impaired = m.Impaired()
 	}
-	if !all && time.Since(m.answered) <= m.maxAge() {
-		return s, m.changed
+	now, ledger := time.Now(), latest.ledger
+	if m.stopped.Load() {
+		ledger.Stop(now)
 	}
-	// A yes for another role than the wanted one is as old as the last answer,
-	// even where the verdict for the wanted one is younger.
-	s.roles = make(map[Role]Verdict, len(m.status.roles))
-	for role, v := range m.status.roles {
-		if all || v.Answer() == Yes {
-			v = stale
-		}
-		s.roles[role] = v
-	}
-	s.Verdict = s.roles[m.Policy.Want()]
-	return s, m.changed
+	return ledger.Status(now, impaired), latest.changed
 }
-
-// known is since when that is known what the status says. A yes is as old as
-// the question that it answered, whatever checks have failed since; all else
-// is as old as the end of the last check.
-func (m *Monitor) known() time.Time {
-	c := m.status.Check
-	switch {
-	case c.Time.IsZero():
-		return m.started
-	case m.status.Verdict.Answer() == Yes:
-		return m.answered
-	}
-	return c.Time.Add(c.Duration)
-}
-
-func (m *Monitor) maxAge() time.Duration { return cmp.Or(m.MaxAge, DefaultMaxAge) }
 
 // Watch calls f with the status: at once, at every change of the reason, when
 // the status becomes stale, and at least once every period; until ctx is done.
@@ -467,7 +340,7 @@ func (m *Monitor) Watch(ctx context.Context, every time.Duration, f func(Status)
 	for {
 		s, changed := m.Status()
 		again := time.Now().Add(every)
-		if left := m.maxAge() - s.Age; left >= 0 && left < every {
+		if left := cmp.Or(m.MaxAge, DefaultMaxAge) - s.Age; left >= 0 && left < every {
 			again = time.Now().Add(left + time.Millisecond)
 		}
 		f(s)

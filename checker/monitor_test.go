@@ -31,6 +31,9 @@ var outcomes = map[byte]struct {
 
 // TestDamping: each letter of a script is a check, and the answer after it is
 // U for yes, else the first letter of the reason.
+// unconfirmed needs no Sentinel.
+var unconfirmed = checker.Policy{AllowUnconfirmed: true}
+
 func TestDamping(t *testing.T) {
 	tests := []struct {
 		name, script, want string
@@ -56,10 +59,15 @@ func TestDamping(t *testing.T) {
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
 			var step atomic.Int32
-			m := &checker.Monitor{Rise: tt.rise, Fall: tt.fall, Probe: func(context.Context) (checker.Observation, error) {
-				x := outcomes[tt.script[min(int(step.Add(1)), len(tt.script))-1]]
-				return x.o, x.err
-			}}
+			m := &checker.Monitor{
+				Policy: unconfirmed,
+				Rise:   tt.rise,
+				Fall:   tt.fall,
+				Probe: func(context.Context) (checker.Observation, error) {
+					x := outcomes[tt.script[min(int(step.Add(1)), len(tt.script))-1]]
+					return x.o, x.err
+				},
+			}
 			ctx, cancel := context.WithCancel(t.Context())
 			go m.Run(ctx)
 			// Half an interval after each check.
@@ -106,7 +114,7 @@ func TestStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
 		first := true
-		m := &checker.Monitor{Probe: func(context.Context) (checker.Observation, error) {
+		m := &checker.Monitor{Policy: unconfirmed, Probe: func(context.Context) (checker.Observation, error) {
 			if first {
 				first = false
 				return master(), nil
@@ -114,7 +122,8 @@ func TestStale(t *testing.T) {
 			<-stuck // a probe that ignores its deadline
 			return master(), nil
 		}}
-		if s, _ := m.Status(); s.Verdict.Reason != checker.ReasonStarting || s.For(checker.RoleReplica).Reason != checker.ReasonStarting {
+		if s, _ := m.Status(); s.Verdict.Reason != checker.ReasonStarting ||
+			s.For(checker.RoleReplica).Reason != checker.ReasonStarting {
 			t.Errorf("before the first check: %+v", s.Verdict)
 		}
 		var checks, seen record
@@ -132,7 +141,8 @@ func TestStale(t *testing.T) {
 		}
 		<-time.After(time.Nanosecond)
 		s, _ := m.Status()
-		if s.Verdict.Reason != checker.ReasonStale || s.Fresh() || s.For(checker.RoleMaster).Reason != checker.ReasonStale {
+		if s.Verdict.Reason != checker.ReasonStale || s.Fresh() ||
+			s.For(checker.RoleMaster).Reason != checker.ReasonStale {
 			t.Errorf("above max-age: %+v", s.Verdict)
 		}
 		<-time.After(10 * time.Millisecond)
@@ -167,10 +177,15 @@ func TestStale(t *testing.T) {
 // TestAge: an answer is as old as its question.
 func TestAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &checker.Monitor{Interval: time.Minute, MaxAge: time.Hour, Probe: func(context.Context) (checker.Observation, error) {
-			<-time.After(400 * time.Millisecond)
-			return master(), nil
-		}}
+		m := &checker.Monitor{
+			Policy:   unconfirmed,
+			Interval: time.Minute,
+			MaxAge:   time.Hour,
+			Probe: func(context.Context) (checker.Observation, error) {
+				<-time.After(400 * time.Millisecond)
+				return master(), nil
+			},
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go m.Run(ctx)
 		<-time.After(500 * time.Millisecond)
@@ -187,12 +202,17 @@ func TestSilenceEndsAYes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var up atomic.Bool
 		up.Store(true)
-		m := &checker.Monitor{Fall: 1000, Rise: 2, Probe: func(ctx context.Context) (checker.Observation, error) {
-			if up.Load() {
-				return master(), nil
-			}
-			return outcomes['t'].o, outcomes['t'].err
-		}}
+		m := &checker.Monitor{
+			Policy: unconfirmed,
+			Fall:   1000,
+			Rise:   2,
+			Probe: func(ctx context.Context) (checker.Observation, error) {
+				if up.Load() {
+					return master(), nil
+				}
+				return outcomes['t'].o, outcomes['t'].err
+			},
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go m.Run(ctx)
 		<-time.After(checker.DefaultInterval + checker.DefaultInterval/2)
@@ -227,7 +247,7 @@ func TestSilenceEndsAYes(t *testing.T) {
 func TestOverrides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var note atomic.Pointer[string]
-		m := &checker.Monitor{
+		m := &checker.Monitor{Policy: unconfirmed,
 			Probe: func(context.Context) (checker.Observation, error) { return master(), nil },
 			Disabled: func() (string, bool) {
 				if n := note.Load(); n != nil {
@@ -244,7 +264,8 @@ func TestOverrides(t *testing.T) {
 			m.Wake()
 			synctest.Wait()
 			s, _ := m.Status()
-			if s.Verdict.Reason != want || s.For(checker.RoleMaster).Reason != want || s.For(checker.RoleAny).Reason != want {
+			if s.Verdict.Reason != want || s.For(checker.RoleMaster).Reason != want ||
+				s.For(checker.RoleAny).Reason != want {
 				t.Errorf("%+v, want %s", s.Verdict, want)
 			}
 		}
@@ -260,7 +281,9 @@ func TestOverrides(t *testing.T) {
 		m.Stop()
 		ask(checker.ReasonStopping)
 		s, _ := m.Status()
-		if len(s.History) != 4 || s.History[0].To.Reason != checker.ReasonStopping || s.Transitions[checker.Yes] != 2 || s.Transitions[checker.No] != 2 {
+		if len(s.History) != 4 || s.History[0].To.Reason != checker.ReasonStopping ||
+			s.Transitions[checker.Yes] != 2 ||
+			s.Transitions[checker.No] != 2 {
 			t.Errorf("history %+v, transitions %v", s.History, s.Transitions)
 		}
 		cancel()
@@ -272,12 +295,17 @@ func TestOverrides(t *testing.T) {
 // every later change.
 func TestNoLostWakeup(t *testing.T) {
 	var n atomic.Int32
-	m := &checker.Monitor{Interval: time.Hour, MaxAge: 2 * time.Hour, Probe: func(context.Context) (checker.Observation, error) {
-		if n.Add(1)%2 == 1 {
-			return master(), nil
-		}
-		return replica(), nil
-	}}
+	m := &checker.Monitor{
+		Policy:   unconfirmed,
+		Interval: time.Hour,
+		MaxAge:   2 * time.Hour,
+		Probe: func(context.Context) (checker.Observation, error) {
+			if n.Add(1)%2 == 1 {
+				return master(), nil
+			}
+			return replica(), nil
+		},
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
@@ -310,14 +338,18 @@ func TestNoLostWakeup(t *testing.T) {
 // TestForOtherRole: the same guards hold for a role that is not the policy's.
 func TestForOtherRole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &checker.Monitor{Policy: checker.Policy{Role: checker.RoleReplica}, Probe: func(context.Context) (checker.Observation, error) {
-			return with(master(), func(o *checker.Observation) { o.Loading = true }), nil
-		}}
+		m := &checker.Monitor{
+			Policy: checker.Policy{Role: checker.RoleReplica, AllowUnconfirmed: true},
+			Probe: func(context.Context) (checker.Observation, error) {
+				return with(master(), func(o *checker.Observation) { o.Loading = true }), nil
+			},
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go m.Run(ctx)
 		synctest.Wait()
 		s, _ := m.Status()
-		if s.Verdict.Reason != checker.ReasonRole || s.For(checker.RoleMaster).Reason != checker.ReasonLoading || s.For("king").Answer() == checker.Yes {
+		if s.Verdict.Reason != checker.ReasonRole || s.For(checker.RoleMaster).Reason != checker.ReasonLoading ||
+			s.For("king").Answer() == checker.Yes {
 			t.Errorf("%+v, for a master %+v", s.Verdict, s.For(checker.RoleMaster))
 		}
 		if !strings.Contains(s.Verdict.Detail, "not a replica") {
@@ -334,12 +366,16 @@ func TestAgeOfOtherRole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var up atomic.Bool
 		up.Store(true)
-		m := &checker.Monitor{Fall: 1000, Probe: func(context.Context) (checker.Observation, error) {
-			if up.Load() {
-				return replica(), nil
-			}
-			return outcomes['t'].o, outcomes['t'].err
-		}}
+		m := &checker.Monitor{
+			Policy: unconfirmed,
+			Fall:   1000,
+			Probe: func(context.Context) (checker.Observation, error) {
+				if up.Load() {
+					return replica(), nil
+				}
+				return outcomes['t'].o, outcomes['t'].err
+			},
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go m.Run(ctx)
 		<-time.After(checker.DefaultInterval / 2)
@@ -349,8 +385,51 @@ func TestAgeOfOtherRole(t *testing.T) {
 			t.Errorf("at max-age: %+v", s.For(checker.RoleReplica))
 		}
 		<-time.After(time.Millisecond)
-		if s, _ := m.Status(); s.For(checker.RoleReplica).Answer() == checker.Yes || s.For(checker.RoleAny).Answer() == checker.Yes || s.Verdict.Reason != checker.ReasonRole {
+		if s, _ := m.Status(); s.For(checker.RoleReplica).Answer() == checker.Yes ||
+			s.For(checker.RoleAny).Answer() == checker.Yes ||
+			s.Verdict.Reason != checker.ReasonRole {
 			t.Errorf("above max-age: %+v, wanted %+v", s.For(checker.RoleReplica), s.Verdict)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// TestVouched: a yes lives while Redis is silent and the Sentinels vouch for it, and
+// ends at once, and for whoever waits, when they do not any more.
+func TestVouched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		silent := func() bool { return time.Since(begun) > 500*time.Millisecond }
+		m := &checker.Monitor{Policy: unconfirmed,
+			Probe: func(context.Context) (checker.Observation, error) {
+				if silent() {
+					return checker.Observation{}, outcomes['t'].err
+				}
+				return master(), nil
+			},
+			Vouch: func(now time.Time) checker.Vouch {
+				if now.Sub(begun) > 5*time.Second {
+					return checker.Vouch{}
+				}
+				return checker.Vouch{AsOf: now, Silence: time.Minute}
+			},
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go m.Run(ctx)
+		time.Sleep(4900 * time.Millisecond) // by the clock of the bubble, as what follows
+		s, changed := m.Status()
+		if s.Verdict.Answer() != checker.Yes || !strings.Contains(s.Verdict.Detail, "silent for 4.") {
+			t.Errorf("%+v", s.Verdict)
+		}
+		time.Sleep(300 * time.Millisecond)
+		select {
+		case <-changed:
+		default:
+			t.Error("nobody is told")
+		}
+		if s, _ := m.Status(); s.Verdict.Answer() == checker.Yes || s.For(checker.RoleAny).Answer() == checker.Yes {
+			t.Errorf("%+v", s.Verdict)
 		}
 		cancel()
 		synctest.Wait()
@@ -361,7 +440,7 @@ func TestAgeOfOtherRole(t *testing.T) {
 func TestImpaired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var why atomic.Pointer[string]
-		m := &checker.Monitor{
+		m := &checker.Monitor{Policy: unconfirmed,
 			Probe: func(context.Context) (checker.Observation, error) { return master(), nil },
 			Impaired: func() string {
 				if w := why.Load(); w != nil {
@@ -378,8 +457,17 @@ func TestImpaired(t *testing.T) {
 		}
 		text := "the disk hangs"
 		why.Store(&text)
-		if s, _ := m.Status(); s.Fresh() || s.Verdict.Detail != text || s.For(checker.RoleAny).Answer() == checker.Yes {
+		if s, _ := m.Status(); s.Fresh() || s.Verdict.Detail != text ||
+			s.For(checker.RoleAny).Answer() == checker.Yes {
 			t.Errorf("%+v", s.Verdict)
+		}
+		m.Stop() // the dead man's switch has to fail until the end
+		if s, _ := m.Status(); s.Fresh() || s.For(checker.RoleAny).Answer() == checker.Yes {
+			t.Errorf("at the end: %+v", s.Verdict)
+		}
+		why.Store(nil)
+		if s, _ := m.Status(); s.Verdict.Reason != checker.ReasonStopping {
+			t.Errorf("at the end: %+v", s.Verdict)
 		}
 		cancel()
 		synctest.Wait()

@@ -17,12 +17,22 @@ func master() checker.Observation {
 }
 
 func replica() checker.Observation {
-	return checker.Observation{Role: checker.RoleReplica, WireRole: "slave", LinkUp: true, MasterAddr: "10.0.0.2:6379", GoodReplicas: -1, Behind: -1}
+	return checker.Observation{
+		Role:         checker.RoleReplica,
+		WireRole:     "slave",
+		LinkUp:       true,
+		MasterAddr:   "10.0.0.2:6379",
+		GoodReplicas: -1,
+		Behind:       -1,
+	}
 }
 
 // trusted is a master of which the hellos say something.
-func trusted(trust checker.Trust) checker.Observation {
-	return with(master(), func(o *checker.Observation) { o.Hellos = checker.Hellos{Trust: trust, Detail: "said"} })
+func trusted(trust checker.State) checker.Observation {
+	return with(
+		master(),
+		func(o *checker.Observation) { o.Standing = checker.Standing{State: trust, Detail: "said"} },
+	)
 }
 
 // asked is a master of which each listed Sentinel says t (this node), o
@@ -30,7 +40,11 @@ func trusted(trust checker.Trust) checker.Observation {
 func asked(says string) checker.Observation {
 	q := checker.Quorum{Time: time.Unix(1000, 0)}
 	for i, c := range says {
-		a := checker.SentinelAnswer{Address: fmt.Sprintf("10.0.0.%d:26379", i+1), Master: "10.0.0.9:6379", Here: c == 't'}
+		a := checker.SentinelAnswer{
+			Address: fmt.Sprintf("10.0.0.%d:26379", i+1),
+			Master:  "10.0.0.9:6379",
+			NamesUs: c == 't',
+		}
 		if c == '-' {
 			a.Err = errors.New("no answer")
 		}
@@ -89,29 +103,135 @@ func TestJudge(t *testing.T) {
 		{"link down, any", wantAny, with(replica(), linkDown), checker.ReasonLink},
 		{"syncing", wantReplica, with(replica(), syncing), checker.ReasonSyncing},
 		{"syncing with the link down", wantReplica, with(with(replica(), syncing), linkDown), checker.ReasonLink},
-		{"heard in time", checker.Policy{Role: checker.RoleReplica, MaxLag: 3 * time.Second}, with(replica(), heard(3*time.Second)), checker.OK},
-		{"heard too long ago", checker.Policy{Role: checker.RoleReplica, MaxLag: 3 * time.Second}, with(replica(), heard(4*time.Second)), checker.ReasonLag},
-		{"never heard", checker.Policy{Role: checker.RoleReplica, MaxLag: 3 * time.Second}, with(replica(), heard(-1)), checker.ReasonLag},
-		{"near", checker.Policy{Role: checker.RoleReplica, MaxLagBytes: 100}, with(replica(), behind(100)), checker.OK},
-		{"far", checker.Policy{Role: checker.RoleReplica, MaxLagBytes: 100}, with(replica(), behind(101)), checker.ReasonLag},
-		{"how far is not known", checker.Policy{Role: checker.RoleReplica, MaxLagBytes: 100}, replica(), checker.ReasonLag},
-		{"near, but not heard", checker.Policy{Role: checker.RoleReplica, MaxLag: time.Second, MaxLagBytes: 100}, with(with(replica(), behind(1)), heard(-1)), checker.ReasonLag},
-		{"a master has no lag", checker.Policy{Role: checker.RoleAny, MaxLag: time.Second, MaxLagBytes: 1}, master(), checker.OK},
-		{"too few replicas", checker.Policy{MinReplicas: 2}, with(master(), func(o *checker.Observation) { o.Replicas = 1 }), checker.ReasonReplicas},
-		{"enough replicas", checker.Policy{MinReplicas: 2}, with(master(), func(o *checker.Observation) { o.Replicas = 2 }), checker.OK},
-		{"too few good ones", checker.Policy{MinReplicas: 2}, with(master(), func(o *checker.Observation) { o.Replicas, o.GoodReplicas = 2, 1 }), checker.ReasonReplicas},
+		{
+			"heard in time",
+			checker.Policy{Role: checker.RoleReplica, MaxLag: 3 * time.Second},
+			with(replica(), heard(3*time.Second)),
+			checker.OK,
+		},
+		{
+			"heard too long ago",
+			checker.Policy{Role: checker.RoleReplica, MaxLag: 3 * time.Second},
+			with(replica(), heard(4*time.Second)),
+			checker.ReasonLag,
+		},
+		{
+			"never heard",
+			checker.Policy{Role: checker.RoleReplica, MaxLag: 3 * time.Second},
+			with(replica(), heard(-1)),
+			checker.ReasonLag,
+		},
+		{
+			"near",
+			checker.Policy{Role: checker.RoleReplica, MaxLagBytes: 100},
+			with(replica(), behind(100)),
+			checker.OK,
+		},
+		{
+			"far",
+			checker.Policy{Role: checker.RoleReplica, MaxLagBytes: 100},
+			with(replica(), behind(101)),
+			checker.ReasonLag,
+		},
+		{
+			"how far is not known",
+			checker.Policy{Role: checker.RoleReplica, MaxLagBytes: 100},
+			replica(),
+			checker.ReasonLag,
+		},
+		{
+			"near, but not heard",
+			checker.Policy{Role: checker.RoleReplica, MaxLag: time.Second, MaxLagBytes: 100},
+			with(with(replica(), behind(1)), heard(-1)),
+			checker.ReasonLag,
+		},
+		{
+			"a master has no lag",
+			checker.Policy{Role: checker.RoleAny, MaxLag: time.Second, MaxLagBytes: 1},
+			master(),
+			checker.OK,
+		},
+		{
+			"too few replicas",
+			checker.Policy{MinReplicas: 2},
+			with(master(), func(o *checker.Observation) { o.Replicas = 1 }),
+			checker.ReasonReplicas,
+		},
+		{
+			"enough replicas",
+			checker.Policy{MinReplicas: 2},
+			with(master(), func(o *checker.Observation) { o.Replicas = 2 }),
+			checker.OK,
+		},
+		{
+			"too few good ones",
+			checker.Policy{MinReplicas: 2},
+			with(master(), func(o *checker.Observation) { o.Replicas, o.GoodReplicas = 2, 1 }),
+			checker.ReasonReplicas,
+		},
 		{"a replica needs none", checker.Policy{Role: checker.RoleAny, MinReplicas: 2}, replica(), checker.OK},
-		{"young", checker.Policy{MinUptime: 15 * time.Second}, with(master(), up(14*time.Second)), checker.ReasonUptime},
+		{
+			"young",
+			checker.Policy{MinUptime: 15 * time.Second},
+			with(master(), up(14*time.Second)),
+			checker.ReasonUptime,
+		},
 		{"old enough", checker.Policy{MinUptime: 15 * time.Second}, with(master(), up(15*time.Second)), checker.OK},
 		{"of unknown age", checker.Policy{MinUptime: 15 * time.Second}, with(master(), up(-1)), checker.ReasonUptime},
-		{"a young replica", checker.Policy{Role: checker.RoleAny, MinUptime: 15 * time.Second}, replica(), checker.OK},
-		{"young and confirmed", checker.Policy{MinUptime: 15 * time.Second}, trusted(checker.TrustConfirmed), checker.OK},
-		{"young and promoted", checker.Policy{MinUptime: 15 * time.Second}, trusted(checker.TrustPromoted), checker.OK},
-		{"young and alone", checker.Policy{MinUptime: 15 * time.Second}, trusted(checker.TrustAlone), checker.ReasonUptime},
-		{"unconfirmed", checker.Policy{}, trusted(checker.TrustUnconfirmed), checker.ReasonUnconfirmed},
-		{"denied", checker.Policy{}, trusted(checker.TrustDenied), checker.ReasonSentinel},
-		{"a trust that is none", checker.Policy{}, trusted("trust me"), checker.ReasonUnconfirmed},
-		{"watched is no trust in a master", checker.Policy{}, trusted(checker.TrustWatched), checker.ReasonUnconfirmed},
+		{
+			"a young replica",
+			checker.Policy{Role: checker.RoleAny, MinUptime: 15 * time.Second},
+			replica(),
+			checker.OK,
+		},
+		{
+			"young and confirmed",
+			checker.Policy{MinUptime: 15 * time.Second},
+			trusted(checker.StateConfirmed),
+			checker.OK,
+		},
+		{
+			"young and promoted",
+			checker.Policy{MinUptime: 15 * time.Second},
+			trusted(checker.StatePromoted),
+			checker.OK,
+		},
+		{
+			"young and alone",
+			checker.Policy{MinUptime: 15 * time.Second},
+			trusted(checker.StateNoSentinels),
+			checker.ReasonUptime,
+		},
+		{"unconfirmed", checker.Policy{}, trusted(checker.StateUnconfirmed), checker.ReasonUnconfirmed},
+		{"denied", checker.Policy{}, trusted(checker.StateDenied), checker.ReasonSentinel},
+		{"another is promoted", checker.Policy{}, trusted(checker.StateFailover), checker.ReasonFailover},
+		{"isolated", checker.Policy{}, trusted(checker.StateIsolated), checker.ReasonIsolated},
+		{"nobody has listened", checker.Policy{}, master(), checker.ReasonUnconfirmed},
+		{
+			"nobody has listened, and a majority",
+			checker.Policy{Sentinels: true},
+			asked("ttt"),
+			checker.ReasonUnconfirmed,
+		},
+		{"a state that is none", checker.Policy{}, trusted("trust me"), checker.ReasonUnconfirmed},
+		{
+			"the state of a replica is no belief in a master",
+			checker.Policy{},
+			trusted(checker.StateReplica),
+			checker.ReasonUnconfirmed,
+		},
+		{
+			"handing over",
+			checker.Policy{},
+			with(master(), func(o *checker.Observation) { o.Failover = "waiting-for-sync" }),
+			checker.ReasonFailover,
+		},
+		{
+			"not handing over",
+			checker.Policy{},
+			with(master(), func(o *checker.Observation) { o.Failover = "no-failover" }),
+			checker.OK,
+		},
 		{"a majority", checker.Policy{Sentinels: true}, asked("tt-"), checker.OK},
 		{"a majority against a minority", checker.Policy{Sentinels: true}, asked("tto"), checker.OK},
 		{"a majority for another", checker.Policy{Sentinels: true}, asked("too"), checker.ReasonSentinel},
@@ -122,14 +242,40 @@ func TestJudge(t *testing.T) {
 		{"one alone", checker.Policy{Sentinels: true}, asked("t"), checker.OK},
 		{"none was asked", checker.Policy{Sentinels: true}, master(), checker.ReasonNoQuorum},
 		{"none is listed", checker.Policy{Sentinels: true}, asked(""), checker.ReasonNoQuorum},
-		{"young with a majority", checker.Policy{Sentinels: true, MinUptime: 15 * time.Second}, asked("tt-"), checker.OK},
-		{"a watched promotion does not wait", checker.Policy{Sentinels: true}, with(asked("too"), func(o *checker.Observation) { o.Quorum.Waived = true }), checker.OK},
-		{"a majority does not outvote the hellos", checker.Policy{Sentinels: true}, with(asked("ttt"), func(o *checker.Observation) { o.Hellos.Trust = checker.TrustDenied }), checker.ReasonSentinel},
-		{"the hellos do not outvote a majority", checker.Policy{Sentinels: true}, with(asked("ooo"), func(o *checker.Observation) { o.Hellos.Trust = checker.TrustConfirmed }), checker.ReasonSentinel},
-		{"replicas before Sentinels", checker.Policy{Sentinels: true, MinReplicas: 1}, asked("ooo"), checker.ReasonReplicas},
+		{
+			"young with a majority",
+			checker.Policy{Sentinels: true, MinUptime: 15 * time.Second},
+			asked("tt-"),
+			checker.OK,
+		},
+		{
+			"a watched promotion does not wait",
+			checker.Policy{Sentinels: true},
+			with(asked("too"), func(o *checker.Observation) { o.Quorum.Waived = true }),
+			checker.OK,
+		},
+		{
+			"a majority does not outvote the hellos",
+			checker.Policy{Sentinels: true},
+			with(asked("ttt"), func(o *checker.Observation) { o.Standing.State = checker.StateDenied }),
+			checker.ReasonSentinel,
+		},
+		{
+			"the hellos do not outvote a majority",
+			checker.Policy{Sentinels: true},
+			with(asked("ooo"), func(o *checker.Observation) { o.Standing.State = checker.StateConfirmed }),
+			checker.ReasonSentinel,
+		},
+		{
+			"replicas before Sentinels",
+			checker.Policy{Sentinels: true, MinReplicas: 1},
+			asked("ooo"),
+			checker.ReasonReplicas,
+		},
 	}
 	seen := map[checker.Reason]bool{}
 	for _, tt := range tests {
+		tt.policy.AllowUnconfirmed = tt.want != checker.ReasonUnconfirmed || tt.o.Standing.State != ""
 		v := tt.policy.Judge(tt.o, nil)
 		if v.Reason != tt.want || v.Detail == "" {
 			t.Errorf("%s: %+v, want %s", tt.name, v, tt.want)
@@ -147,14 +293,18 @@ func TestJudge(t *testing.T) {
 		if r.Answer() == checker.Unknown {
 			e := &checker.Error{Reason: r, Stage: checker.StageReply, Err: errors.New("cause")}
 			// Even beside a perfect observation an error decides.
-			if v := (checker.Policy{}).Judge(master(), fmt.Errorf("wrapped: %w", e)); v.Reason != r || v.Answer() != checker.Unknown {
+			if v := (checker.Policy{}).Judge(master(), fmt.Errorf("wrapped: %w", e)); v.Reason != r ||
+				v.Answer() != checker.Unknown {
 				t.Errorf("%s: %+v", r, v)
 			}
 		} else if !seen[r] {
 			t.Errorf("no case gives %s", r)
 		}
 	}
-	for _, err := range []error{errors.New("other"), &checker.Error{Err: errors.New("no reason")}, &checker.Error{Reason: checker.OK, Err: errors.New("a yes in an error")}} {
+	for _, err := range []error{
+		errors.New("other"), &checker.Error{Err: errors.New("no reason")},
+		&checker.Error{Reason: checker.OK, Err: errors.New("a yes in an error")},
+	} {
 		if v := (checker.Policy{}).Judge(master(), err); v.Reason != checker.ReasonProtocol {
 			t.Errorf("%v: %+v", err, v)
 		}
@@ -170,7 +320,9 @@ func TestRulesAreTheOrder(t *testing.T) {
 	policy := checker.Policy{MinReplicas: 1, Sentinels: true, MinUptime: time.Minute, MaxLag: time.Second}
 	for role, broken := range map[checker.Role]checker.Observation{
 		checker.RoleReplica: {Role: checker.RoleReplica, Loading: true, Cluster: true, Syncing: true, LastIO: -1},
-		checker.RoleMaster:  with(asked("---"), func(o *checker.Observation) { o.Loading, o.Cluster, o.Hellos.Trust = true, true, checker.TrustDenied }),
+		checker.RoleMaster: with(asked("---"), func(o *checker.Observation) {
+			o.Loading, o.Cluster, o.Failover, o.Standing.State = true, true, "failover-in-progress", checker.StateDenied
+		}),
 	} {
 		o, p := broken, policy
 		p.Role = role
@@ -199,12 +351,14 @@ func TestRulesAreTheOrder(t *testing.T) {
 			case checker.ReasonReplicas:
 				o.GoodReplicas = 1
 			case checker.ReasonSentinel:
-				o.Hellos.Trust = checker.TrustUnconfirmed
+				o.Standing.State = checker.StateUnconfirmed
+			case checker.ReasonFailover:
+				o.Failover = "no-failover"
 			case checker.ReasonNoQuorum:
 				o.Quorum = asked("ttt").Quorum
 				p.Sentinels = false // or the majority vouches for its age
 			case checker.ReasonUnconfirmed:
-				o.Hellos.Trust = checker.TrustAlone
+				o.Standing.State = checker.StateNoSentinels
 			case checker.ReasonUptime:
 				o.Uptime = time.Minute
 			}
@@ -213,7 +367,11 @@ func TestRulesAreTheOrder(t *testing.T) {
 			t.Errorf("all mended, and still %+v", v)
 		}
 		all := checker.Reasons()
-		if !slices.IsSortedFunc(order, func(a, b checker.Reason) int { return slices.Index(all, a) - slices.Index(all, b) }) || len(order) < 5 {
+		if !slices.IsSortedFunc(
+			order,
+			func(a, b checker.Reason) int { return slices.Index(all, a) - slices.Index(all, b) },
+		) ||
+			len(order) < 5 {
 			t.Errorf("%s: the order is %v", role, order)
 		}
 	}
@@ -226,13 +384,14 @@ func TestRunBelievesNoLateAnswer(t *testing.T) {
 			<-time.After(time.Millisecond) // a probe that ignores its deadline
 			return master(), nil
 		}
-		c := checker.Run(t.Context(), 10*time.Millisecond, late, checker.Policy{})
+		c := checker.Run(t.Context(), 10*time.Millisecond, late, checker.Policy{AllowUnconfirmed: true})
 		if c.Verdict.Reason != checker.ReasonTimeout || c.Observation.Role != "" {
 			t.Errorf("%+v", c)
 		}
 	})
 	failed := func(context.Context) (checker.Observation, error) { return master(), errors.New("no") }
-	if c := checker.Run(t.Context(), 0, failed, checker.Policy{}); c.Verdict.Answer() != checker.Unknown || c.Observation.Role != "" {
+	if c := checker.Run(t.Context(), 0, failed, checker.Policy{}); c.Verdict.Answer() != checker.Unknown ||
+		c.Observation.Role != "" {
 		t.Errorf("%+v", c)
 	}
 }

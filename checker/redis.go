@@ -1,20 +1,26 @@
 package checker
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"redis-is-master/checker/internal/wire"
 )
 
 // A Redis is one node and how to reach it. Set the fields before the first
 // [Redis.Probe]; the methods must not be called concurrently.
 //
-// The connection is kept between probes and made anew when it was lost. A
-// probe that fails closes it, so that a late reply is never read as that of a
-// later probe. End it by [Redis.Close]: nothing else closes its descriptor.
+// The connection is kept between probes, and replaced when it was lost. A
+// probe that fails closes it, so that a late reply is never taken for the reply
+// to a later question. Call [Redis.Close] at the end: nothing else closes the
+// descriptor.
 type Redis struct {
 	// Network is "tcp" (the default) or "unix".
 	Network string
@@ -23,34 +29,35 @@ type Redis struct {
 	// Username is the ACL user; the default user if empty. It needs Password.
 	Username string
 	// Password is called at every dial, before any network I/O, so that a new
-	// password needs no restart. It must honour the context's deadline. Nil
+	// password needs no restart; and once a second while a connection is kept. It
+	// must honour the context's deadline, and may be called concurrently. Nil
 	// means no AUTH.
 	Password func(context.Context) (string, error)
+	// PasswordHint says what else to look at where the password is refused. May
+	// be empty.
+	PasswordHint string
 	// TLS is called at every dial, before any network I/O, so that a new
-	// certificate needs no restart. Nil means no TLS. Package secure has it.
-	TLS func(context.Context) (Handshake, error)
+	// certificate needs no restart. An empty ServerName in what it returns
+	// means the host of Address. Nil means no TLS.
+	TLS func(context.Context) (*tls.Config, error)
+	// Owner is the user who must be the one that listens: no password is sent to
+	// another's listener, nor to one of which that cannot be told. Nil means the
+	// one who listened when the node had answered, or root; where that could not
+	// be told, anybody.
+	Owner *uint32
 
-	socket            *socket
+	socket            *wire.Socket
 	file              unix.Stat_t // of the path, before it was dialled
 	conn              net.Conn    // the socket, or TLS over it
 	started, deadline time.Time   // of the probe
 	dials             int
-	spoke             bool // the server has answered on it
-	ours              bool // the last on which it had was closed on this side
+	answered          bool // the server has answered on this connection
+	closedByUs        bool // we closed the last connection on which it had answered
+
+	owner      atomic.Pointer[uint32] // who listened when the node had answered; nil if not known
+	ownerAsked int                    // the connection on which that was asked
+	password   renewal
 }
-
-// A Handshake puts TLS over a connection to host. What it takes is bounded by
-// the connection's deadline.
-type Handshake func(conn net.Conn, host string) (net.Conn, error)
-
-// A HandshakeError is one of a [Handshake] that knows what to do about it.
-type HandshakeError struct {
-	Err  error
-	Hint string
-}
-
-func (e *HandshakeError) Error() string { return e.Err.Error() }
-func (e *HandshakeError) Unwrap() error { return e.Err }
 
 // Probe asks the node for facts, by the deadline of ctx or within
 // [DefaultTimeout]; a context that is cancelled earlier ends only what comes
@@ -60,19 +67,21 @@ func (e *HandshakeError) Unwrap() error { return e.Err }
 // question repeated once: the server was restarted, or a Sentinel closed its
 // connections while it changed its role.
 func (r *Redis) Probe(ctx context.Context) (o Observation, err error) {
-	err = r.do(ctx, infoCommands, func(replies []string) (err error) {
+	err = r.Do(ctx, infoCommands, func(replies []string) (err error) {
 		o, err = parseInfo([len(infoSections)]string(replies))
 		return err
 	})
-	o.Connection, o.Redialled = r.dials, r.ours
+	o.Connection, o.Redialled, o.StaleCredentials = r.dials, r.closedByUs, r.StaleCredentials()
 	if err == nil {
-		r.ours = false
+		r.closedByUs = false
 	}
 	return o, err
 }
 
-// do sends the commands and reads the replies to them, as [Redis.Probe] says.
-func (r *Redis) do(ctx context.Context, commands [][]string, read func(replies []string) error) error {
+// Do sends the commands and has read judge the replies, with the connection,
+// the deadline and the errors of [Redis.Probe]. An error of read is one of the
+// protocol.
+func (r *Redis) Do(ctx context.Context, commands [][]string, read func(replies []string) error) error {
 	r.started = time.Now()
 	var ok bool
 	if r.deadline, ok = ctx.Deadline(); !ok {
@@ -82,14 +91,15 @@ func (r *Redis) do(ctx context.Context, commands [][]string, read func(replies [
 		defer cancel()
 	}
 	if r.socket != nil {
-		if r.socket.quiet() && r.same() {
-			err := r.ask("", commands, read)
+		if r.socket.Quiet() && r.samePath() {
+			r.rememberOwner()
+			err := r.ask(r.renewed(), commands, read)
 			if err == nil || !errors.Is(err, errHungUp) {
 				return err
 			}
 		}
 		r.Close()
-		r.ours = false
+		r.closedByUs = false
 	}
 	password, err := r.dial(ctx)
 	if err != nil {
@@ -104,45 +114,91 @@ func (r *Redis) Close() error {
 		return nil
 	}
 	err := r.socket.Close()
-	r.ours = r.ours || r.spoke
-	r.socket, r.conn, r.spoke = nil, nil, false
+	r.closedByUs = r.closedByUs || r.answered
+	r.socket, r.conn, r.answered = nil, nil, false
 	return err
 }
 
 // dial makes a connection, on which the password is still to be sent.
 func (r *Redis) dial(ctx context.Context) (password string, err error) {
-	if password, err = r.password(ctx); err != nil {
+	if password, err = r.readPassword(ctx); err != nil {
 		return "", r.fail(StagePassword, err)
 	}
-	var handshake Handshake
+	r.password = renewal{readAt: r.started}
+	var config *tls.Config
 	if r.TLS != nil {
-		if handshake, err = r.TLS(ctx); err != nil {
+		if config, err = r.TLS(ctx); err != nil {
 			return "", r.fail(StageTLS, err)
 		}
 	}
-	network := r.Network
-	if network == "" {
-		network = "tcp"
-	}
-	if network == "unix" {
+	if r.Network == "unix" {
 		unix.Stat(r.Address, &r.file) // the dial says it if there is none
 	}
 	r.dials++
-	s, err := dial(ctx, network, r.Address, r.deadline)
+	s, err := r.connect(ctx, r.deadline)
 	if err != nil {
 		return "", r.fail(StageDial, err)
 	}
 	r.socket, r.conn = s, s
-	if handshake != nil {
+	if config != nil {
 		host, _, _ := net.SplitHostPort(r.Address)
-		if r.conn, err = handshake(&records{Conn: s}, host); err != nil {
+		if r.conn, err = wire.Secure(s, config, host); err != nil {
 			return "", r.fail(StageTLS, err)
 		}
 	}
 	return password, nil
 }
 
-func (r *Redis) password(ctx context.Context) (string, error) {
+// connect dials, and refuses another user's listener.
+func (r *Redis) connect(ctx context.Context, deadline time.Time) (*wire.Socket, error) {
+	s, err := wire.Dial(ctx, cmp.Or(r.Network, "tcp"), r.Address, deadline)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkOwner(s); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Connect makes a connection of the caller's own, for what is no probe: by TLS if
+// that is wanted, and without AUTH. It needs a deadline. It may be called
+// concurrently with the other methods. Its errors are [*Error]s.
+func (r *Redis) Connect(ctx context.Context) (net.Conn, error) {
+	started := time.Now()
+	deadline, _ := ctx.Deadline()
+	fail := func(stage Stage, err error) (net.Conn, error) {
+		return nil, classify(stage, r.Address, started, r.TLS != nil, err)
+	}
+	var config *tls.Config
+	if r.TLS != nil {
+		var err error
+		if config, err = r.TLS(ctx); err != nil {
+			return fail(StageTLS, err)
+		}
+	}
+	s, err := r.connect(ctx, deadline)
+	if err != nil {
+		return fail(StageDial, err)
+	}
+	c, err := s.Conn()
+	if err != nil {
+		return fail(StageDial, err)
+	}
+	if config == nil {
+		return c, nil
+	}
+	host, _, _ := net.SplitHostPort(r.Address)
+	secure := tls.Client(c, wire.Expect(config, host))
+	if err := secure.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return fail(StageTLS, err)
+	}
+	return secure, nil
+}
+
+func (r *Redis) readPassword(ctx context.Context) (string, error) {
 	if r.Password == nil {
 		if r.Username != "" {
 			return "", errUserOnly
@@ -156,9 +212,9 @@ func (r *Redis) password(ctx context.Context) (string, error) {
 	return password, err
 }
 
-// same reports whether the path still leads to the socket that was dialled,
-// and not to that of a server which came after.
-func (r *Redis) same() bool {
+// samePath reports whether the path still leads to the socket that was
+// dialled, and not to that of a later server.
+func (r *Redis) samePath() bool {
 	if r.Network != "unix" {
 		return true
 	}
@@ -178,26 +234,24 @@ func (r *Redis) ask(password string, commands [][]string, read func(replies []st
 	default:
 		commands = append([][]string{{"AUTH", password}}, commands...)
 	}
-	r.socket.deadline = r.deadline
-	room := plainRoom
-	if r.TLS != nil {
-		room = tlsRoom
-	}
-	replies, errs, err := exchange(r.conn, commands, room)
+	r.socket.Deadline = r.deadline
+	replies, errs, err := wire.Exchange(r.conn, commands)
 	if err != nil {
 		return r.fail(StageReply, err)
 	}
-	for i, err := range errs {
-		if err != nil && i < first {
-			return r.fail(StageAuth, err)
+	if first == 1 {
+		if err := r.authenticated(password, errs[0]); err != nil {
+			return err
 		}
+	}
+	for _, err := range errs[first:] {
 		if err != nil {
-			return r.fail(StageReply, err)
+			return r.refused(StageReply, err)
 		}
 	}
 	if err := read(replies[first:]); err != nil {
-		return r.fail(StageReply, protocolError(err.Error()))
+		return r.fail(StageReply, wire.ProtocolError(err.Error()))
 	}
-	r.spoke = true
+	r.answered = true
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -19,7 +18,6 @@ import (
 	"go.uber.org/goleak"
 
 	"redis-is-master/checker"
-	"redis-is-master/checker/secure"
 	"redis-is-master/e2e/lab"
 )
 
@@ -60,13 +58,13 @@ func TestKeptConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := lab.New(t, o)
-			dials := 0
+			var reads atomic.Int32
 			r := &checker.Redis{Network: "unix", Address: server.Socket}
 			if o.TCP {
 				r = &checker.Redis{Address: server.Addr()}
 			}
 			if o.Password != "" {
-				r.Password = func(context.Context) (string, error) { dials++; return server.Password, nil }
+				r.Password = func(context.Context) (string, error) { reads.Add(1); return server.Password, nil }
 			}
 			defer r.Close()
 			connection := 0
@@ -106,65 +104,150 @@ func TestKeptConnection(t *testing.T) {
 			if _, err := probe(t, r, lab.Patience); reason(err) != checker.ReasonRefused {
 				t.Errorf("killed: %v", err)
 			}
-			if o.Password != "" && dials != 4 {
-				t.Errorf("the password was read %d times, want once per dial: 4", dials)
+			if o.Password != "" && reads.Load() < 4 {
+				t.Errorf("the password was read %d times, want once per dial: 4", reads.Load())
 			}
 		})
 	}
 }
 
-// TestRotatedPassword: the password is read at every dial.
+// always is a password that does not change.
+func always(password string) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) { return password, nil }
+}
+
+// TestRotatedPassword: a password that was changed on the server alone shows
+// while the connection lives, and not when a failover closes it.
 func TestRotatedPassword(t *testing.T) {
 	server := lab.New(t, lab.Options{Password: "old"})
-	current := "old"
-	r := &checker.Redis{Network: "unix", Address: server.Socket, Password: func(context.Context) (string, error) { return current, nil }}
-	defer r.Close()
-	ask := func(want checker.Reason) {
-		t.Helper()
-		if _, err := probe(t, r, lab.Patience); reason(err) != want {
-			t.Errorf("%v, want %s", err, want)
-		}
+	server.Must(t, "ACL", "SETUSER", "u", "on", ">old", "resetchannels", "-@all", "+info")
+	rotate := map[string]func(old, new string){
+		"": func(_, new string) {
+			server.Must(t, "CONFIG", "SET", "requirepass", new)
+			server.Password = new
+		},
+		"u": func(old, new string) { server.Must(t, "ACL", "SETUSER", "u", "<"+old, ">"+new) },
 	}
-	ask(checker.OK)
-	server.Must(t, "CONFIG", "SET", "requirepass", "new")
-	server.Password = "new"
-	ask(checker.OK) // Redis lets the connection live
-	server.Must(t, "CLIENT", "KILL", "TYPE", "normal")
-	ask(checker.ReasonAuth)
-	current = "new"
-	ask(checker.OK)
+	for user, change := range rotate {
+		var file atomic.Value
+		file.Store("old")
+		r := &checker.Redis{Network: "unix", Address: server.Socket, Username: user, PasswordHint: "see the file",
+			Password: func(context.Context) (string, error) {
+				if file.Load() == "" {
+					return "", errors.New("gone")
+				}
+				return file.Load().(string), nil
+			}}
+		defer r.Close()
+		connection := 0
+		until := func(what string, stale ...string) {
+			t.Helper()
+			lab.Check(t, lab.Wait(what, func() (bool, error) {
+				o, err := probe(t, r, lab.Patience)
+				if err != nil || connection != 0 && o.Connection != connection {
+					return false, fmt.Errorf(
+						"%q, %s: connection %d became %d: %w",
+						user,
+						what,
+						connection,
+						o.Connection,
+						err,
+					)
+				}
+				connection = o.Connection
+				if len(stale) == 0 {
+					return o.StaleCredentials == nil, nil
+				}
+				e, ok := errors.AsType[*checker.Error](o.StaleCredentials)
+				return ok && e.Reason == checker.ReasonAuth && strings.Contains(e.Error()+e.Hint, stale[0]), nil
+			}))
+		}
+		until("the first password is accepted")
+		change("old", "new")
+		r.AgePassword()
+		until("the forgotten file shows", "see the file")
+		file.Store("new")
+		until("the right file is taken")
+		file.Store("")
+		until("a file that is gone shows", "gone")
+		file.Store("new")
+		until("the file is back")
+		file.Store(" \"new\"")
+		until("a blank shows", "begins or ends with a blank")
+		file.Store("\"new\"")
+		until("quotes show", "stands in quotes")
+		file.Store("\ufeffnew")
+		until("a byte-order mark shows", "byte-order mark")
+		if refused := refusals(t, server); refused != 4 {
+			t.Errorf("%d refusals, want one for each wrong password", refused)
+		}
+		r.AgePassword()
+		lab.Check(t, lab.Wait("the wrong one is tried again", func() (bool, error) {
+			_, err := probe(t, r, lab.Patience)
+			return refusals(t, server) == 5, err
+		}))
+		server.Must(t, "CLIENT", "KILL", "TYPE", "normal")
+		if _, err := probe(t, r, lab.Patience); reason(err) != checker.ReasonAuth {
+			t.Errorf("after the failover: %v", err)
+		}
+		server.Must(t, "ACL", "LOG", "RESET")
+		file.Store("new")
+		connection = 0
+		until("a new connection is made")
+	}
+
+	// A user that is switched off keeps its connection; one that is gone does not.
+	r := &checker.Redis{Network: "unix", Address: server.Socket, Username: "u", Password: always("new")}
+	defer r.Close()
+	if _, err := probe(t, r, lab.Patience); err != nil {
+		t.Fatal(err)
+	}
+	server.Must(t, "ACL", "SETUSER", "u", "off")
+	if _, err := probe(t, r, lab.Patience); err != nil {
+		t.Errorf("switched off: %v", err)
+	}
+	server.Must(t, "ACL", "DELUSER", "u")
+	if _, err := probe(t, r, lab.Patience); reason(err) != checker.ReasonAuth {
+		t.Errorf("deleted: %v", err)
+	}
 }
 
-const wholeReply = "$28\r\n# Replication\r\nrole:master\r\n\r\n$26\r\n# Persistence\r\nloading:0\r\n\r\n$33\r\n# Server\r\nredis_mode:standalone\r\n\r\n"
+// refusals is how many passwords a server has refused.
+func refusals(t *testing.T, r *lab.Redis) (n int) {
+	t.Helper()
+	log := strings.Split(r.Must(t, "ACL", "LOG"), "\n")
+	for i, line := range log {
+		if line == "count" {
+			count, err := strconv.Atoi(log[i+1])
+			lab.Check(t, err)
+			n += count
+		}
+	}
+	return n
+}
+
+// TestPasswordOfASentinel: the hint says that it is a Sentinel, whether a
+// password was given or not.
+func TestPasswordOfASentinel(t *testing.T) {
+	for _, sentinel := range []bool{true, false} {
+		server := lab.New(t, lab.Options{Password: "x", Sentinel: sentinel})
+		for _, password := range []func(context.Context) (string, error){nil, always("wrong")} {
+			r := &checker.Redis{Network: "unix", Address: server.Socket, Password: password}
+			_, err := probe(t, r, lab.Patience)
+			e, ok := errors.AsType[*checker.Error](err)
+			if !ok || e.Reason != checker.ReasonAuth || strings.Contains(e.Hint, "is a Sentinel") != sentinel {
+				t.Errorf("a Sentinel: %t: %v; %+v", sentinel, err, e)
+			}
+		}
+	}
+}
+
+const wholeReply = "$28\r\n# Replication\r\nrole:master\r\n\r\n$26\r\n# Persistence\r\nloading:0\r\n\r\n$33\r\n" +
+	"# Server\r\nredis_mode:standalone\r\n\r\n"
 
 // trusting is TLS with any server.
-func trusting(context.Context) (checker.Handshake, error) {
-	return secure.Over(&tls.Config{InsecureSkipVerify: true}), nil
-}
-
-// fake serves every connection by f, with its number from 1.
-func fake(t *testing.T, config *tls.Config, f func(n int, c net.Conn)) (address string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	lab.Check(t, err)
-	if config != nil {
-		l = tls.NewListener(l, config)
-	}
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for n := 1; ; n++ {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			conns.Go(func() {
-				defer c.Close()
-				f(n, c)
-			})
-		}
-	})
-	t.Cleanup(func() { l.Close(); conns.Wait() })
-	return l.Addr().String()
+func trusting(context.Context) (*tls.Config, error) {
+	return &tls.Config{InsecureSkipVerify: true}, nil
 }
 
 // TestLateReply is a server that says more than it was asked, after the reply
@@ -179,7 +262,7 @@ func TestLateReply(t *testing.T) {
 		for _, behind := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, right behind %t", name, behind), func(t *testing.T) {
 				first, surplus := make(chan struct{}), make(chan struct{})
-				address := fake(t, config, func(n int, c net.Conn) {
+				address := lab.Fake(t, config, func(n int, c net.Conn) {
 					buf := make([]byte, 4096)
 					c.Read(buf)
 					if n > 1 {
@@ -216,7 +299,7 @@ func TestLateReply(t *testing.T) {
 // once more, on a new connection, and then no more.
 func TestHangUpInFlight(t *testing.T) {
 	var conns atomic.Int32
-	address := fake(t, nil, func(n int, c net.Conn) {
+	address := lab.Fake(t, nil, func(n int, c net.Conn) {
 		conns.Add(1)
 		buf := make([]byte, 4096)
 		if c.Read(buf); n != 3 {
@@ -257,7 +340,7 @@ func TestSocketOfAnother(t *testing.T) {
 
 // TestFailuresLeakNothing: whatever ends a probe, its descriptor is closed.
 func TestFailuresLeakNothing(t *testing.T) {
-	hangsUp := fake(t, nil, func(_ int, c net.Conn) { c.Read(make([]byte, 1)) })
+	hangsUp := lab.Fake(t, nil, func(_ int, c net.Conn) { c.Read(make([]byte, 1)) })
 	dead, err := lab.FreePort()
 	lab.Check(t, err)
 	nodes := []*checker.Redis{
@@ -279,7 +362,10 @@ func TestFailuresLeakNothing(t *testing.T) {
 		}
 	}
 	// Those of the fake's side close a moment later.
-	lab.Check(t, lab.Wait("all descriptors are closed", func() (bool, error) { return descriptors(t) <= before, nil }))
+	lab.Check(
+		t,
+		lab.Wait("all descriptors are closed", func() (bool, error) { return descriptors(t) <= before, nil }),
+	)
 }
 
 func descriptors(t *testing.T) int {
@@ -292,7 +378,11 @@ func descriptors(t *testing.T) int {
 // TestManyReconnects leaves nothing behind.
 func TestManyReconnects(t *testing.T) {
 	server := lab.New(t, lab.Options{Password: "x"})
-	r := &checker.Redis{Network: "unix", Address: server.Socket, Password: func(context.Context) (string, error) { return "x", nil }}
+	r := &checker.Redis{
+		Network:  "unix",
+		Address:  server.Socket,
+		Password: func(context.Context) (string, error) { return "x", nil },
+	}
 	defer r.Close()
 	before := 0
 	for i := range 500 {
@@ -310,10 +400,13 @@ func TestManyReconnects(t *testing.T) {
 }
 
 func TestUserNeedsPassword(t *testing.T) {
-	for _, password := range []func(context.Context) (string, error){nil, func(context.Context) (string, error) { return "", nil }} {
+	for _, password := range []func(context.Context) (string, error){
+		nil, func(context.Context) (string, error) { return "", nil },
+	} {
 		r := &checker.Redis{Address: "127.0.0.1:1", Username: "u", Password: password}
 		_, err := probe(t, r, lab.Patience)
-		if e, ok := errors.AsType[*checker.Error](err); !ok || e.Reason != checker.ReasonAuth || e.Stage != checker.StagePassword {
+		if e, ok := errors.AsType[*checker.Error](err); !ok || e.Reason != checker.ReasonAuth ||
+			e.Stage != checker.StagePassword {
 			t.Errorf("%v", err)
 		}
 	}
@@ -326,7 +419,8 @@ func TestDefaultTimeout(t *testing.T) {
 	r := &checker.Redis{Network: "unix", Address: server.Socket}
 	start := time.Now()
 	_, err := r.Probe(context.Background())
-	if took := time.Since(start); reason(err) != checker.ReasonTimeout || took < checker.DefaultTimeout || took > checker.DefaultTimeout+5*time.Second {
+	if took := time.Since(start); reason(err) != checker.ReasonTimeout || took < checker.DefaultTimeout ||
+		took > checker.DefaultTimeout+5*time.Second {
 		t.Errorf("%v after %v", err, took)
 	}
 }

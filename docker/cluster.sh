@@ -6,7 +6,7 @@
 #   failover    asks the Sentinels for another master, and waits for it
 #   lose NODE   ends all processes of node 1, 2 or 3 at once, as a power cut would
 #   demo        ends the master's node, and brings it back
-#   down        ends it, with its volumes
+#   down        ends it, with its volumes and the password, if that was made here
 #   clean       the same, and removes the images
 # From the environment: NET (10.77.0), COMPOSE_PROJECT_NAME (redis-is-master),
 # TAG (latest, of the images), DEBIAN (a Debian image; without it, one is made
@@ -62,15 +62,19 @@ images() {
 	prune
 }
 
-# The user of the containers alone may read it, who is nobody on the host.
+# Makes a password, if there is none. Only the user of the containers may read
+# it. Which file this is stands beside it, so that down removes no other.
 password() {
+	[ ! -e "$PASSWORD_FILE" ] || return 0
 	# shellcheck disable=SC2016
-	[ -e "$PASSWORD_FILE" ] || docker run --rm --network none -v "$(dirname "$PASSWORD_FILE"):/secret" "$image-node:$TAG" sh -c '
+	docker run --rm --network none -v "$(dirname "$PASSWORD_FILE"):/secret" "$image-node:$TAG" sh -c '
 		umask 077
 		od -An -N24 -tx1 /dev/urandom | tr -d " \n" >"/secret/$1.new"
 		chown 65532:65532 "/secret/$1.new"
 		mv "/secret/$1.new" "/secret/$1"' - "$(basename "$PASSWORD_FILE")"
+	file_id >"$PASSWORD_FILE.made"
 }
+file_id() { stat -c '%i %Z' "$PASSWORD_FILE" 2>/dev/null; }
 
 # holder: the number of the node whose daemon says yes; fails if there is none.
 holder() {
@@ -170,7 +174,9 @@ demo() {
 down() {
 	COMPOSE_PROFILES=prometheus compose down -v --remove-orphans -t 5
 	prune
-	[ ! -e "$PASSWORD_FILE" ] || rm -f "$PASSWORD_FILE"
+	[ -e "$PASSWORD_FILE.made" ] || return 0
+	[ "$(file_id)" != "$(cat "$PASSWORD_FILE.made")" ] || rm -f "$PASSWORD_FILE"
+	rm -f "$PASSWORD_FILE.made"
 }
 
 case ${1:-} in

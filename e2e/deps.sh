@@ -1,32 +1,45 @@
 #!/bin/sh
-# Installs what the build and the demo need; with the argument "tests" or
-# "bench" what those do, and with "docker" an engine, which it starts; on Debian
-# and Ubuntu as root. Elsewhere it says what is missing.
+# Installs Go, which is all that the build needs; by an argument also the
+# programs that a target runs: "lab" (end-to-end tests and demo), "tests" (all
+# tests), "bench", or "docker" (an engine, which is started). As root on Debian
+# and Ubuntu; elsewhere it says what is missing.
 set -eu
 cd "$(dirname "$0")/.."
+for_what=${1:-build}
 
 # A command, and Debian's package that has it.
-needed="redis-server:redis-server redis-sentinel:redis-sentinel redis-cli:redis-tools
-keepalived:keepalived haproxy:haproxy ip:iproute2 nft:nftables arping:iputils-arping ss:iproute2 gcc:gcc /usr/bin/time:time"
-[ "${1:-}" != tests ] || needed="$needed
+needed=
+case $for_what in
+lab | tests | bench)
+	needed="redis-server:redis-server redis-sentinel:redis-sentinel redis-cli:redis-tools
+keepalived:keepalived haproxy:haproxy ip:iproute2 nft:nftables" ;;
+esac
+case $for_what in
+tests)
+	needed="$needed git:git gcc:gcc ss:iproute2 arping:iputils-arping
 systemd-analyze:systemd man:man-db zsh:zsh fish:fish debootstrap:debootstrap lintian:lintian rpm:rpm
 promtool:prometheus prometheus-node-exporter:prometheus-node-exporter chromium:chromium
 nagios4:nagios4-core /usr/sbin/nrpe:nagios-nrpe-server /usr/lib/nagios/plugins/check_nrpe:nagios-nrpe-plugin
-/usr/lib/nagios/plugins/negate:monitoring-plugins-basic"
-[ "${1:-}" != bench ] || needed="$needed
-arping:iputils-arping /usr/lib/nagios/plugins/check_redis:monitoring-plugins-contrib"
-if [ "${1:-}" = docker ]; then
-	needed="$needed docker:docker.io"
+/usr/lib/nagios/plugins/negate:monitoring-plugins-basic" ;;
+bench)
+	needed="$needed gcc:gcc /usr/bin/time:time
+arping:iputils-arping /usr/lib/nagios/plugins/check_redis:monitoring-plugins-contrib" ;;
+docker)
+	needed="docker:docker.io"
 	docker compose version >/dev/null 2>&1 || needed="$needed docker-compose:docker-compose"
-	[ -n "${DEBIAN:-}" ] || needed="$needed debootstrap:debootstrap"
-fi
+	[ -n "${DEBIAN:-}" ] || needed="$needed debootstrap:debootstrap" ;;
+esac
 
 missing=
 for n in $needed; do
 	command -v "${n%%:*}" >/dev/null || missing="$missing ${n#*:}"
 done
-[ "${1:-}" != bench ] || [ -e /usr/share/perl5/Redis.pm ] || missing="$missing libredis-perl"
-[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
+case $for_what in
+bench) [ -e /usr/share/perl5/Redis.pm ] || missing="$missing libredis-perl" ;;
+esac
+case $needed in
+*gcc:*) [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev" ;;
+esac
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 
 # Go 1.21 and later fetch the toolchain that go.mod names; an older one can
@@ -41,7 +54,10 @@ if [ -n "$missing" ]; then
 		echo "Install them, or run this as root on Debian or Ubuntu. golang-go may be any Go from 1.19 on." >&2
 		exit 1
 	fi
-	# The servers are for the tests to start, not for the machine.
+	installed() { dpkg-query -Wf '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p'; }
+	before=$(installed)
+	# The servers are for the tests to start, not for the machine: neither now
+	# nor at its next boot.
 	if [ ! -e /usr/sbin/policy-rc.d ]; then
 		trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 		printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
@@ -57,7 +73,26 @@ if [ -n "$missing" ]; then
 		fi
 	done
 	# shellcheck disable=SC2086
-	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $known
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $known || failed=$?
+	now=
+	[ ! -d /run/systemd/system ] || now=--now
+	for p in $(installed); do
+		case "
+$before
+" in *"
+$p
+"*) continue ;; esac
+		for file in $(dpkg -L "$p"); do
+			case $file in
+			*@.*) ;;
+			/etc/init.d/*) update-rc.d "${file##*/}" disable ;;
+			/lib/systemd/system/*.service | /lib/systemd/system/*.socket | /lib/systemd/system/*.timer | \
+				/usr/lib/systemd/system/*.service | /usr/lib/systemd/system/*.socket | /usr/lib/systemd/system/*.timer)
+				! command -v systemctl >/dev/null || systemctl --quiet disable $now "${file##*/}" ;;
+			esac
+		done
+	done
+	[ -z "${failed:-}" ] || exit "$failed"
 fi
 
 minor=$(go env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
@@ -72,7 +107,7 @@ if [ "$minor" -lt 21 ]; then
 	.tools/go/bin/go version
 fi
 
-if [ "${1:-}" = docker ] && ! docker info >/dev/null 2>&1; then
+if [ $for_what = docker ] && ! docker info >/dev/null 2>&1; then
 	service docker start
 	tries=0
 	until docker info >/dev/null 2>&1 || [ $tries = 30 ]; do

@@ -30,8 +30,18 @@ func haproxyConfigs(t *testing.T) map[string]string {
 	const agent = " agent-check agent-port 9737 agent-inter 100ms"
 	return map[string]string{
 		"httpchk and agent-check": shipped,
-		"httpchk":                 cut(shipped, agent, " agent-addr 10.0.0.1", " agent-addr 10.0.0.2", " agent-addr 10.0.0.3"),
-		"agent-check":             cut(shipped, "    option httpchk GET /master\n", "check port 9736 inter 100ms fall 1 rise 1 "),
+		"httpchk": cut(
+			shipped,
+			agent,
+			" agent-addr 10.0.0.1",
+			" agent-addr 10.0.0.2",
+			" agent-addr 10.0.0.3",
+		),
+		"agent-check": cut(
+			shipped,
+			"    option httpchk GET /master\n",
+			"check port 9736 inter 100ms fall 1 rise 1 ",
+		),
 	}
 }
 
@@ -63,10 +73,21 @@ func TestHAProxy(t *testing.T) {
 				lab.Check(t, s.Settle())
 				at, _ := s.Timeline.First(from, "", lab.Fault, "")
 				begun, stray := handover(s.Client.Acks(at.At), m)
-				t.Logf("%s: the new master acknowledged a write after %v, and the old one %d after that", fault, begun.Sub(at.At).Round(time.Millisecond), stray)
+				t.Logf(
+					"%s: the new master acknowledged a write after %v, and the old one %d after that",
+					fault,
+					begun.Sub(at.At).Round(time.Millisecond),
+					stray,
+				)
 				// By the role alone both nodes of a planned failover are masters.
 				if byRole := name == "tcp-check"; stray > 0 && !byRole {
-					t.Errorf("%s: %d writes went to the old master after the first one to the new\n%s\n%s", fault, stray, s.Timeline.Text(from), h.Tail(10))
+					t.Errorf(
+						"%s: %d writes went to the old master after the first one to the new\n%s\n%s",
+						fault,
+						stray,
+						s.Timeline.Text(from),
+						h.Tail(10),
+					)
 				}
 			}
 		})
@@ -139,7 +160,14 @@ func TestHAProxyOnEveryNode(t *testing.T) {
 		haproxies = append(haproxies, h)
 		n.Keepalived.Stop()
 		// What "pidof haproxy" is on a machine; the nodes share their PIDs.
-		lab.Check(t, os.WriteFile(n.Path("/usr/local/bin/haproxy-is-alive"), fmt.Appendf(nil, "#!/bin/sh\nkill -0 %d\n", h.Pid()), 0o755))
+		lab.Check(
+			t,
+			os.WriteFile(
+				n.Path("/usr/local/bin/haproxy-is-alive"),
+				fmt.Appendf(nil, "#!/bin/sh\nkill -0 %d\n", h.Pid()),
+				0o755,
+			),
+		)
 		lab.Check(t, os.WriteFile(n.Path("/run/keepalived.conf"), fmt.Appendf(nil, followHAProxy, 101-i), 0o600))
 		lab.Check(t, n.Keepalived.Start())
 	}
@@ -165,10 +193,22 @@ func TestHAProxyOnEveryNode(t *testing.T) {
 	m := s.Master()
 	from := s.Note("kill -9 of Redis on %s", m.Name)
 	m.Redis.Kill()
-	lab.Check(t, s.Timeline.Until("another master", func(now lab.State) bool { return now.Agreed() != "" && now.Agreed() != m.Name }))
+	lab.Check(
+		t,
+		s.Timeline.Until(
+			"another master",
+			func(now lab.State) bool { return now.Agreed() != "" && now.Agreed() != m.Name },
+		),
+	)
 	writes()
 	lab.Check(t, m.Redis.Start())
-	lab.Check(t, s.Timeline.Until("the old one is a replica", func(now lab.State) bool { return now.Role[m.Name] == lab.Replica }))
+	lab.Check(
+		t,
+		s.Timeline.Until(
+			"the old one is a replica",
+			func(now lab.State) bool { return now.Role[m.Name] == lab.Replica },
+		),
+	)
 	begun, stray := handover(s.Client.Acks(from), m)
 	t.Logf("the new master acknowledged a write after %v", begun.Sub(from).Round(time.Millisecond))
 	if stray > 0 {

@@ -5,9 +5,7 @@ package e2e
 
 import (
 	"flag"
-	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -16,28 +14,15 @@ import (
 )
 
 var (
-	bin     string // directory with the built commands
 	rounds  = flag.Int("rounds", 3, "rounds of chaos")
 	seed    = flag.Uint64("seed", 0, "seed of the chaos, 0 for a new one")
+	busy    = flag.Duration("busy", 10*time.Second, "how long the host is busy")
 	verbose = flag.Bool("timeline", false, "print the timeline of every scenario")
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(func() int {
-		var err error
-		if bin, err = os.MkdirTemp("", "e2e-"); err != nil {
-			panic(err)
-		}
-		defer os.RemoveAll(bin)
-		build := exec.Command("go", "build", "-trimpath", "-o", bin, "../cmd/...")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "%v: %s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
+	os.Exit(lab.Main(m, nil))
 }
 
 // A profile is a way to configure keepalived, or to have none.
@@ -49,10 +34,18 @@ type profile struct {
 }
 
 var profiles = []profile{
-	{"track-file", true, true, lab.FaultBounds},
+	{"track-file", true, true, trackFileBounds()},
 	{"script", false, true, scriptBounds()},
 	{"weight", true, true, weightBounds()},
 	{"vip", true, false, lab.FaultBounds},
+}
+
+// trackFileBounds: the later promotion outbids the old master, who drops the VIP
+// at the first advert.
+func trackFileBounds() lab.Bounds {
+	b := lab.FaultBounds
+	b.Two = 50 * time.Millisecond
+	return b
 }
 
 // scriptBounds: keepalived 2.2 asks once a second, so that what it knows is
@@ -86,7 +79,12 @@ func start(t *testing.T, p profile, daemon ...string) *lab.Site {
 	t.Helper()
 	lab.RequireNetwork(t)
 	lab.Require(t, "redis-server", "redis-sentinel", "keepalived")
-	o := lab.SiteOptions{Bin: bin, NoDaemon: !p.daemon, Priorities: strings.HasPrefix(p.name, "weight"), Daemon: daemon}
+	o := lab.SiteOptions{
+		Bin:        lab.Programs,
+		NoDaemon:   !p.daemon,
+		Priorities: strings.HasPrefix(p.name, "weight"),
+		Daemon:     daemon,
+	}
 	if p.keepalived {
 		var err error
 		o.Keepalived, err = lab.Profile("../keepalived/" + p.name + ".conf")

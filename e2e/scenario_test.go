@@ -85,7 +85,10 @@ var scenarios = []scenario{
 			info, err := m.Ask("INFO", "replication")
 			return strings.Contains(info, "role:slave"), err
 		})
-		return first(err, s.Timeline.Until("it is seen", func(now lab.State) bool { return now.Role[m.Name] == lab.Replica }))
+		return first(
+			err,
+			s.Timeline.Until("it is seen", func(now lab.State) bool { return now.Role[m.Name] == lab.Replica }),
+		)
 	}, widen: unannounced},
 	{name: "REPLICAOF on the master", do: func(s *lab.Site, m *lab.Node) error {
 		to := s.Others(m)[0]
@@ -120,28 +123,46 @@ var scenarios = []scenario{
 		s.Note("its start")
 		return first(err, m.Keepalived.Start())
 	}},
-	{name: "the track file is deleted", keepalived: true, daemon: true, stays: true, do: func(s *lab.Site, m *lab.Node) error {
-		s.Note("rm of the track file on %s", m.Name)
-		err := os.Remove(m.Path(lab.TrackFile))
-		// Healed within a second. That the VIP was gone meanwhile may be too
-		// short to be waited for; the invariant sees if it was not.
-		return first(err, lab.Wait("the track file is back", func() (bool, error) {
-			_, err := os.Stat(m.Path(lab.TrackFile))
-			return err == nil, nil
-		}))
-	}},
-	{name: "the track file is garbage", keepalived: true, daemon: true, stays: true, do: func(s *lab.Site, m *lab.Node) error {
-		s.Note("garbage in the track file on %s", m.Name)
-		return os.WriteFile(m.Path(lab.TrackFile), []byte("garbage"), 0o644)
-	}},
-	{name: "the directory of the track file is removed", keepalived: true, daemon: true, stays: true, do: func(s *lab.Site, m *lab.Node) error {
-		s.Note("rm -r of the daemon's directory on %s", m.Name)
-		err := first(os.RemoveAll(m.Path(lab.DaemonDir)), s.Nobody())
-		s.Note("mkdir, and restart of the daemon and keepalived")
-		m.Daemon.Stop()
-		m.Keepalived.Stop()
-		return first(err, m.Mkdir(), m.Daemon.Start(), m.Keepalived.Start())
-	}},
+	{
+		name:       "the track file is deleted",
+		keepalived: true,
+		daemon:     true,
+		stays:      true,
+		do: func(s *lab.Site, m *lab.Node) error {
+			s.Note("rm of the track file on %s", m.Name)
+			err := os.Remove(m.Path(lab.TrackFile))
+			// Healed within a second. That the VIP was gone meanwhile may be too
+			// short to be waited for; the invariant sees if it was not.
+			return first(err, lab.Wait("the track file is back", func() (bool, error) {
+				_, err := os.Stat(m.Path(lab.TrackFile))
+				return err == nil, nil
+			}))
+		},
+	},
+	{
+		name:       "the track file is garbage",
+		keepalived: true,
+		daemon:     true,
+		stays:      true,
+		do: func(s *lab.Site, m *lab.Node) error {
+			s.Note("garbage in the track file on %s", m.Name)
+			return os.WriteFile(m.Path(lab.TrackFile), []byte("garbage"), 0o644)
+		},
+	},
+	{
+		name:       "the directory of the track file is removed",
+		keepalived: true,
+		daemon:     true,
+		stays:      true,
+		do: func(s *lab.Site, m *lab.Node) error {
+			s.Note("rm -r of the daemon's directory on %s", m.Name)
+			err := first(os.RemoveAll(m.Path(lab.DaemonDir)), s.Nobody())
+			s.Note("mkdir, and restart of the daemon and keepalived")
+			m.Daemon.Stop()
+			m.Keepalived.Stop()
+			return first(err, m.Mkdir(), m.Daemon.Start(), m.Keepalived.Start())
+		},
+	},
 	{name: "kill -9 of the companion", alone: true, stays: true, do: func(s *lab.Site, m *lab.Node) error {
 		s.Note("kill -9 of the companion on %s", m.Name)
 		old := m.Daemon.Children()
@@ -150,15 +171,20 @@ var scenarios = []scenario{
 			return len(now) == 1 && len(old) == 1 && now[0] != old[0], nil
 		}))
 	}},
-	{name: "kill -9 of the daemon and the companion", alone: true, stays: true, do: func(s *lab.Site, m *lab.Node) error {
-		s.Note("kill -9 of the daemon and the companion on %s", m.Name)
-		m.Daemon.Signal(syscall.SIGSTOP) // or it would start another
-		err := killAll(m.Daemon.Children())
-		m.Daemon.Kill()
-		err = first(err, s.Nobody())
-		s.Note("its start")
-		return first(err, m.Daemon.Start())
-	}},
+	{
+		name:  "kill -9 of the daemon and the companion",
+		alone: true,
+		stays: true,
+		do: func(s *lab.Site, m *lab.Node) error {
+			s.Note("kill -9 of the daemon and the companion on %s", m.Name)
+			m.Daemon.Signal(syscall.SIGSTOP) // or it would start another
+			err := killAll(m.Daemon.Children())
+			m.Daemon.Kill()
+			err = first(err, s.Nobody())
+			s.Note("its start")
+			return first(err, m.Daemon.Start())
+		},
+	},
 	{name: "the companion hangs", alone: true, do: func(s *lab.Site, m *lab.Node) error {
 		s.Note("SIGSTOP of the companion on %s, and kill -9 of Redis", m.Name)
 		all := m.Daemon.Children()
@@ -172,15 +198,23 @@ var scenarios = []scenario{
 		s.Note("kill -9 of the companion, and the start of Redis")
 		return first(err, killAll(all), m.Redis.Start())
 	}},
-	{name: "somebody removes the VIP from the master", alone: true, stays: true, do: func(s *lab.Site, m *lab.Node) error {
-		s.Note("ip addr del on %s", m.Name)
-		from := time.Now()
-		return first(m.Run("ip", "addr", "del", s.VIP.String()+"/32", "dev", "eth0"), lab.Wait("it is back", func() (bool, error) {
-			down, gone := s.Timeline.First(from, m.Name, lab.VIP, "down")
-			_, back := s.Timeline.First(down.At, m.Name, lab.VIP, "up")
-			return gone && back, nil
-		}))
-	}},
+	{
+		name:  "somebody removes the VIP from the master",
+		alone: true,
+		stays: true,
+		do: func(s *lab.Site, m *lab.Node) error {
+			s.Note("ip addr del on %s", m.Name)
+			from := time.Now()
+			return first(
+				m.Run("ip", "addr", "del", s.VIP.String()+"/32", "dev", "eth0"),
+				lab.Wait("it is back", func() (bool, error) {
+					down, gone := s.Timeline.First(from, m.Name, lab.VIP, "down")
+					_, back := s.Timeline.First(down.At, m.Name, lab.VIP, "up")
+					return gone && back, nil
+				}),
+			)
+		},
+	},
 	{name: "the password is rotated", stays: true, do: func(s *lab.Site, m *lab.Node) error {
 		s.Note("a new password")
 		return s.SetPassword("password-" + strconv.FormatInt(time.Now().UnixNano(), 36))
@@ -203,7 +237,8 @@ var scenarios = []scenario{
 		}
 		s.Note("kill -9 of Redis on %s, and its start, which takes seconds", m.Name)
 		m.Redis.Kill()
-		if err := first(s.Nobody(), m.Redis.Start("--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")); err != nil {
+		if err := first(s.Nobody(), m.Redis.Start("--key-load-delay", "500",
+			"--loading-process-events-interval-bytes", "1024")); err != nil {
 			return err
 		}
 		return s.Timeline.Until("it loads", func(now lab.State) bool { return now.Role[m.Name] == lab.Loading })

@@ -33,7 +33,7 @@ func TestImpaired(t *testing.T) {
 		t.Errorf("written: %v, %q", err, f.Impaired())
 	}
 	// A write that hangs.
-	f.begun.Store(int64(time.Since(epoch) - 2*rewrite))
+	f.begun = time.Now().Add(-2 * rewriteEvery)
 	if f.Impaired() == "" {
 		t.Error("a write is under way for two seconds, and nobody is told")
 	}

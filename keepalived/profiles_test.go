@@ -3,17 +3,20 @@ package keepalived_test
 import (
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"redis-is-master/e2e/lab"
+	"redis-is-master/keepalived/lint"
 )
 
 var update = flag.Bool("update", false, "write the variants of the profiles anew")
 
-var profiles = []string{"track-file", "script", "weight"}
+var profiles = []string{"track-file", "cached", "script", "weight"}
 
 const peers = `    virtual_router_id 51        # no other VRRP in this network may have it
     # A line "@node1 ..." is for the host whose name, up to the first dot, is
@@ -42,7 +45,8 @@ var variants = []struct {
 }{
 	{"-unicast", []string{
 		"# The same file on all nodes. ", "# For a network without multicast.\n# The same file on all nodes. ",
-		"virtual_router_id, the addresses.\n", "virtual_router_id, the addresses,\n# and node1 to node3, which are the names of the hosts.\n",
+		"virtual_router_id, the addresses.\n",
+		"virtual_router_id, the addresses,\n# and node1 to node3, which are the names of the hosts.\n",
 		"    virtual_router_id 51        # no other VRRP in this network may have it\n", peers,
 	}},
 	{"-ipv6", []string{
@@ -51,8 +55,10 @@ var variants = []struct {
 	}},
 	{"-ipv6-unicast", []string{
 		"# The same file on all nodes. ", "# For IPv6, and a network without multicast.\n# The same file on all nodes. ",
-		"virtual_router_id, the addresses.\n", "virtual_router_id, the addresses,\n# and node1 to node3, which are the names of the hosts.\n",
-		"    virtual_router_id 51        # no other VRRP in this network may have it\n", strings.ReplaceAll(peers, "10.0.0.", "2001:db8::"),
+		"virtual_router_id, the addresses.\n",
+		"virtual_router_id, the addresses,\n# and node1 to node3, which are the names of the hosts.\n",
+		"    virtual_router_id 51        # no other VRRP in this network may have it\n",
+		strings.ReplaceAll(peers, "10.0.0.", "2001:db8::"),
 		"10.0.0.100/32           # /32:", "2001:db8::100/128       # /128:",
 	}},
 }
@@ -107,7 +113,6 @@ func TestReadme(t *testing.T) {
 	readme := statements(read(t, "../README.md"))
 	for profile, blocks := range map[string][]string{
 		"track-file.conf": {"track_file redis_is_master {", "vrrp_script redis_is_masterd_alive {"},
-		"script.conf":     {"vrrp_script redis_is_master {"},
 	} {
 		for _, begin := range blocks {
 			_, block, _ := strings.Cut(statements(read(t, profile)), begin)
@@ -115,6 +120,100 @@ func TestReadme(t *testing.T) {
 				t.Errorf("the README has not this of %s:\n%s%s}", profile, begin, block)
 			}
 		}
+	}
+}
+
+// blocks are what the README shows, by how it begins.
+func blocks(t *testing.T) map[string]string {
+	t.Helper()
+	parts := strings.Split(strings.ReplaceAll(read(t, "README.md"), "\n   ", "\n"), "```\n")
+	all := make(map[string]string)
+	for i := 1; i < len(parts); i += 2 {
+		begin, _, _ := strings.Cut(parts[i], "\n")
+		all[begin] = parts[i]
+	}
+	return all
+}
+
+// TestBlocks: what the README says to write is what systemd understands.
+func TestBlocks(t *testing.T) {
+	t.Parallel()
+	lab.Require(t, "systemd-tmpfiles", "systemd-analyze")
+	if os.Geteuid() != 0 {
+		lab.Missing(t, "not root: cannot give a directory to somebody else")
+	}
+	all := blocks(t)
+	take := func(begin string) string {
+		t.Helper()
+		text, found := all[begin]
+		if !found {
+			t.Fatalf("there is no block %q in %q", begin, all)
+		}
+		delete(all, begin)
+		return text
+	}
+	run := func(argv ...string) {
+		t.Helper()
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%q: %v, %s", argv, err, out)
+		}
+	}
+
+	root := t.TempDir()
+	for path, text := range map[string]string{
+		"etc/passwd":            "redis-is-master:x:990:990::/:/bin/false\n",
+		"etc/group":             "redis-is-master:x:990:\n",
+		"etc/tmpfiles.d/x.conf": take("d /run/redis-is-master 0755 redis-is-master redis-is-master -"),
+	} {
+		file := filepath.Join(root, path)
+		lab.Check(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		lab.Check(t, os.WriteFile(file, []byte(text), 0o644))
+	}
+	run("systemd-tmpfiles", "--create", "--root="+root, filepath.Join(root, "etc/tmpfiles.d/x.conf"))
+	if info, err := os.Stat(filepath.Join(root, "run/redis-is-master")); err != nil || info.Mode() != os.ModeDir|0o755 {
+		t.Errorf("the directory: %v, %v", info, err)
+	}
+
+	unit := filepath.Join(t.TempDir(), "keepalived.service")
+	lab.Check(t, os.WriteFile(unit, []byte("[Service]\nExecStart=/bin/true\n\n"+take("[Service]")), 0o644))
+	run("systemd-analyze", "verify", "--man=no", unit)
+
+	keep := take("[Network]")
+	etc := map[string]string{
+		"keepalived.conf":                               read(t, "track-file.conf"),
+		"/etc/systemd/network/eth0.network":             "[Match]\nName=eth0\n",
+		"/etc/systemd/network/eth0.network.d/keep.conf": keep,
+	}
+	host := lint.ThisHost()
+	host.ReadFile = func(path string) ([]byte, error) {
+		if text, found := etc[path]; found {
+			return []byte(text), nil
+		}
+		return nil, os.ErrNotExist
+	}
+	host.Glob = func(pattern string) (found []string, err error) {
+		for path := range etc {
+			if ok, _ := filepath.Match(pattern, path); ok {
+				found = append(found, path)
+			}
+		}
+		return found, nil
+	}
+	removes := func() bool {
+		t.Helper()
+		findings, err := lint.File(host, "keepalived.conf")
+		lab.Check(t, err)
+		return slices.ContainsFunc(findings, func(f lint.Finding) bool { return strings.Contains(f.Text, "removes the VIP") })
+	}
+	if removes() {
+		t.Error("the VIP is removed nevertheless")
+	}
+	delete(etc, "/etc/systemd/network/eth0.network.d/keep.conf")
+	if !removes() {
+		t.Error("the VIP is not removed without it")
+	}
+	for begin := range all {
+		t.Errorf("nobody tests the block %q", begin)
 	}
 }
 

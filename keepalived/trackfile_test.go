@@ -44,24 +44,34 @@ type rig struct {
 	node     atomic.Pointer[checker.Observation]
 	hangs    atomic.Pointer[chan struct{}] // a probe waits for its end
 	failures chan error                    // what Failed was called with
+	unread   chan error                    // what Unread was called with
 	end      func()                        // ends the track file's Run
 }
 
 // newRig returns once the file says no, of a replica, for a reason.
 func newRig(t *testing.T, path string) *rig {
 	t.Helper()
-	r := &rig{t: t, failures: make(chan error, 100)}
-	r.node.Store(&replica)
-	r.monitor = &checker.Monitor{Probe: func(context.Context) (checker.Observation, error) {
-		o := *r.node.Load()
-		if over := r.hangs.Load(); over != nil {
-			<-*over
-		}
-		return o, nil
-	}}
-	var err error
-	r.file, err = keepalived.NewTrackFile(path, func(err error) { r.failures <- err })
+	file, err := keepalived.NewTrackFile(path, nil)
 	lab.Check(t, err)
+	return runRig(t, file)
+}
+
+func runRig(t *testing.T, file *keepalived.TrackFile) *rig {
+	t.Helper()
+	r := &rig{file: file, t: t, failures: make(chan error, 100), unread: make(chan error, 100)}
+	r.node.Store(&replica)
+	r.monitor = &checker.Monitor{
+		Policy: checker.Policy{AllowUnconfirmed: true},
+		Probe: func(context.Context) (checker.Observation, error) {
+			o := *r.node.Load()
+			if over := r.hangs.Load(); over != nil {
+				<-*over
+			}
+			return o, nil
+		},
+	}
+	r.file.Failed = func(err error) { r.failures <- err }
+	r.file.Unread = func(err error) { r.unread <- err }
 	watching, end := context.WithCancel(t.Context())
 	checking, stop := context.WithCancel(t.Context())
 	ended, stopped := make(chan error, 1), make(chan error, 1)
@@ -78,7 +88,6 @@ func newRig(t *testing.T, path string) *rig {
 		lab.Check(t, <-stopped)
 	})
 	r.pass(checker.DefaultInterval)
-	r.reads(no)
 	return r
 }
 
@@ -103,17 +112,33 @@ func (r *rig) reads(want string) {
 }
 
 // failed checks that Failed was called with an error or nil, in this order,
-// since the last look.
-func (r *rig) failed(want ...bool) {
+// since the last look, and returns the last.
+func (r *rig) failed(want ...bool) error {
 	r.t.Helper()
+	return called(r.t, "Failed", r.failures, want)
+}
+
+func called(t *testing.T, what string, calls chan error, want []bool) (last error) {
+	t.Helper()
 	got := make([]bool, 0)
-	var last error
-	for len(r.failures) > 0 {
-		last = <-r.failures
+	for len(calls) > 0 {
+		last = <-calls
 		got = append(got, last != nil)
 	}
 	if !slices.Equal(got, want) {
-		r.t.Fatalf("Failed was called with an error, or with nil: %v, the last was %v", got, last)
+		t.Fatalf("%s was called with an error, or with nil: %v, the last was %v", what, got, last)
+	}
+	return last
+}
+
+// behind checks whether Behind says something, and Impaired nothing.
+func (r *rig) behind(want bool) {
+	r.t.Helper()
+	if why := r.file.Behind(); (why != "") != want {
+		r.t.Fatalf("behind: %q", why)
+	}
+	if why := r.file.Impaired(); why != "" {
+		r.t.Fatalf("impaired: %q", why)
 	}
 }
 
@@ -146,6 +171,7 @@ func TestNew(t *testing.T) {
 		{"a yes of a dead daemon", func(p string) error { return os.WriteFile(p, []byte(yes), 0o644) }},
 		{"garbage", func(p string) error { return os.WriteFile(p, []byte("0x7fffffff and more\n"), 0o644) }},
 		{"an empty file", func(p string) error { return os.WriteFile(p, nil, 0o644) }},
+		{"a pipe", func(p string) error { return unix.Mkfifo(p, 0o644) }},
 		{"keepalived's own init_file", func(p string) error { return os.WriteFile(p, []byte("0\n"), 0o600) }},
 	}
 	for _, tt := range tests {
@@ -219,7 +245,9 @@ func TestReader(t *testing.T) {
 		seen[string(b)]++
 	}
 	// On one core the writer may not have had its turn yet.
-	lab.Check(t, lab.Wait("the file was written often", func() (bool, error) { return flips.Load() > 100 || len(done) > 0, nil }))
+	lab.Check(t, lab.Wait("the file was written often", func() (bool, error) {
+		return flips.Load() > 100 || len(done) > 0, nil
+	}))
 	stop()
 	lab.Check(t, <-done)
 	for what, n := range seen {
@@ -364,7 +392,7 @@ func tmpfs(t *testing.T, options string) string {
 	if os.Getuid() != 0 {
 		lab.Missing(t, "only root can mount a tmpfs")
 	}
-	dir := t.TempDir()
+	dir := lab.TempDir(t)
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
 		lab.Missing(t, "no tmpfs can be mounted here:", err.Error())
 	}
@@ -429,7 +457,7 @@ var disks = []struct {
 	{"no inodes", "size=64k,nr_inodes=6", fillInodes},
 }
 
-// TestFullDisk: a no needs no room.
+// TestFullDisk: a new answer needs no room.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, disk := range disks {
@@ -439,18 +467,24 @@ func TestFullDisk(t *testing.T) {
 			path := filepath.Join(dir, "master")
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, path)
+				lab.Check(t, disk.fill(dir))
 				r.becomes(master)
 				r.reads(yes)
-				lab.Check(t, disk.fill(dir))
-				r.becomes(replica)
-				r.reads(no)
+				if err := r.failed(true); !errors.Is(err, syscall.ENOSPC) ||
+					!strings.Contains(err.Error(), "overwritten") {
+					t.Errorf("Failed was told %v", err)
+				}
+				for range 3 {
+					r.becomes(replica)
+					r.reads(no)
+					r.becomes(master)
+					r.reads(yes)
+				}
+				r.pass(50 * time.Second) // tries again each second, and says it once a minute
+				r.failed()
+				r.pass(15 * time.Second)
 				r.failed(true)
-				r.pass(5 * time.Second) // tries again each second, and says it once
-				r.failed()
-				r.reads(no)
-				r.becomes(master) // no room for a yes: it stays a no
-				r.reads(no)
-				r.failed()
+				r.behind(false)
 
 				lab.Check(t, os.RemoveAll(filepath.Join(dir, "fill")))
 				r.pass(time.Second)
@@ -465,22 +499,187 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestFullDiskAtTheStart: the yes that a dead daemon left is gone, although
-// the new one cannot start.
+// TestNoRoomAtAll: where the file was deleted and there is no room for it, it
+// says no, and that is told. What a link points to is not touched.
+func TestNoRoomAtAll(t *testing.T) {
+	t.Parallel()
+	spoil := map[string]func(path string) error{
+		"deleted": os.Remove,
+		"a link": func(p string) error {
+			return errors.Join(
+				os.Rename(p, p+".old"),
+				os.WriteFile(p+".old", []byte("mine"), 0o644),
+				os.Symlink(p+".old", p),
+			)
+		},
+		"a pipe": func(p string) error { return errors.Join(os.Remove(p), unix.Mkfifo(p, 0o644)) },
+	}
+	for name, spoil := range spoil {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := tmpfs(t, "size=64k")
+			path := filepath.Join(dir, "master")
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, path)
+				lab.Check(t, spoil(path))
+				lab.Check(t, fillBytes(dir))
+				r.becomes(master)
+				if err := r.failed(true); !strings.Contains(err.Error(), "does not say 1") {
+					t.Errorf("Failed was told %v", err)
+				}
+				r.behind(false)
+				r.pass(1100 * time.Millisecond)
+				r.behind(true)
+				if status, _ := r.monitor.Status(); status.Verdict.Answer() != checker.Yes {
+					t.Errorf("the others are not told yes, but %v", status.Verdict)
+				}
+				if b, err := os.ReadFile(path + ".old"); err == nil && string(b) != "mine" {
+					t.Errorf("what the link points to holds %q", b)
+				}
+				r.pass(time.Minute)
+				r.failed(true)
+				r.becomes(replica)
+				r.behind(false)
+				r.becomes(master)
+				lab.Check(t, os.Remove(filepath.Join(dir, "fill")))
+				r.pass(time.Second)
+				r.reads(yes)
+				r.behind(false)
+				r.failed(false)
+			})
+		})
+	}
+}
+
+const unreadHint = "systemctl reload keepalived"
+
+// TestUnread: keepalived reads the file each time it is written, so that it is
+// noticed if it does not.
+func TestUnread(t *testing.T) {
+	t.Parallel()
+	dir := tmpfs(t, "size=64k")
+	path := filepath.Join(dir, "master")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		told := func(want ...bool) error { t.Helper(); return called(t, "Unread", r.unread, want) }
+		for range 20 {
+			r.reads(no)
+			r.pass(time.Second)
+		}
+		told()
+		if d := r.file.UnreadFor(); d != 0 {
+			t.Errorf("unread for %v", d)
+		}
+		r.pass(12 * time.Second)
+		if why := told(true).Error(); !strings.Contains(why, path+" for 1") || !strings.Contains(why, unreadHint) {
+			t.Errorf("it says %s", why)
+		}
+		if d := r.file.UnreadFor(); d < 10*time.Second || d > 14*time.Second {
+			t.Errorf("unread for %v", d)
+		}
+		r.pass(55 * time.Second)
+		told()
+		r.pass(6 * time.Second)
+		told(true)
+		r.behind(false) // nobody knows a yes
+
+		r.becomes(master)
+		r.pass(10 * time.Second)
+		r.behind(false)
+		r.reads(yes)
+		r.pass(1100 * time.Millisecond)
+		told(false)
+		r.becomes(replica)
+		r.pass(5 * time.Second)
+		r.behind(false) // who read it once is not keepalived
+		r.becomes(master)
+		for range 2 {
+			r.reads(yes)
+			r.pass(1100 * time.Millisecond)
+		}
+		r.becomes(replica)
+		r.pass(2900 * time.Millisecond)
+		r.behind(false)
+		r.pass(200 * time.Millisecond)
+		r.behind(true) // somebody knows the yes, and not the no
+		r.reads(no)
+		r.pass(1100 * time.Millisecond)
+		r.behind(false)
+		r.failed()
+	})
+}
+
+// TestNeverRead: where nobody has read the file yet, that is worth a word only
+// if keepalived runs.
+func TestNeverRead(t *testing.T) {
+	path := filepath.Join(tmpfs(t, "size=64k"), "master")
+	pid := filepath.Join(t.TempDir(), "keepalived.pid")
+	defer func(before string) { *keepalived.PIDFile = before }(*keepalived.PIDFile)
+	*keepalived.PIDFile = pid
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		r.pass(2 * time.Minute)
+		if d := r.file.UnreadFor(); d != 0 || len(r.unread) > 0 {
+			t.Errorf("no keepalived runs, and the file is unread for %v", d)
+		}
+		lab.Check(t, os.WriteFile(pid, nil, 0o644))
+		r.pass(8 * time.Second)
+		if d := r.file.UnreadFor(); d != 0 {
+			t.Errorf("unread for %v", d)
+		}
+		r.pass(4 * time.Second)
+		called(t, "Unread", r.unread, []bool{true})
+	})
+}
+
+// TestUnreadable: a file system that does not tell who reads is no reason to
+// say that nobody does.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	dir := tmpfs(t, "size=64k")
+	lab.Check(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_NOATIME, ""))
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, filepath.Join(dir, "master"))
+		r.becomes(master)
+		for range 3 {
+			r.reads(yes)
+			r.pass(time.Second)
+		}
+		r.becomes(replica)
+		r.pass(time.Minute)
+		r.behind(false)
+		if d := r.file.UnreadFor(); d != 0 || len(r.unread) > 0 {
+			t.Errorf("unread for %v", d)
+		}
+	})
+}
+
+// TestFullDiskAtTheStart: the yes that a dead daemon left is gone, and the new
+// one needs no more room than there is.
 func TestFullDiskAtTheStart(t *testing.T) {
 	t.Parallel()
 	for _, disk := range disks {
-		for _, before := range []string{yes, "1", "1000000\n", "0x1 or more of it\n"} {
+		for _, before := range []string{yes, "1", "1000000\n", "0x1 or more of it\n", ""} {
 			dir := tmpfs(t, disk.options)
 			path := filepath.Join(dir, "master")
 			lab.Check(t, os.WriteFile(path, []byte(before), 0o644))
 			lab.Check(t, disk.fill(dir))
-			if _, err := keepalived.NewTrackFile(path, nil); !errors.Is(err, syscall.ENOSPC) {
-				t.Errorf("%s, %q: %v", disk.name, before, err)
+			file, err := keepalived.NewTrackFile(path, nil)
+			if before == "" && disk.name == "no bytes" { // nor has the old file any
+				if _, serr := os.Lstat(path); !errors.Is(err, syscall.ENOSPC) || !errors.Is(serr, os.ErrNotExist) {
+					t.Errorf("%s, %q: %v, %v", disk.name, before, err, serr)
+				}
+				continue
 			}
-			// keepalived reads one number with strtol, whatever follows it.
-			if got, err := os.ReadFile(path); !errors.Is(err, os.ErrNotExist) && !strings.HasPrefix(string(got), no) {
-				t.Errorf("%s, %q: reads %q, %v", disk.name, before, got, err)
+			if err != nil {
+				t.Errorf("%s, %q: %v", disk.name, before, err)
+				continue
+			}
+			if got := content(t, path); got != no {
+				t.Errorf("%s, %q: reads %q", disk.name, before, got)
+			}
+			if err := file.Write(true); !errors.Is(err, syscall.ENOSPC) || content(t, path) != yes {
+				t.Errorf("%s, %q: reads %q, %v", disk.name, before, content(t, path), err)
 			}
 			alone(t, path, "fill")
 		}
@@ -495,7 +694,16 @@ func TestReadOnly(t *testing.T) {
 	lab.Check(t, err)
 	lab.Check(t, file.Write(true))
 	lab.Check(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
-	if err := file.Write(false); !errors.Is(err, syscall.EROFS) {
-		t.Error(err)
+	// It says 1, as it should: that is no reason to drop the VIP.
+	for begun := time.Now(); time.Since(begun) < 1500*time.Millisecond; <-time.After(50 * time.Millisecond) {
+		if err := file.Write(true); !errors.Is(err, syscall.EROFS) {
+			t.Fatal(err)
+		}
+		if why := file.Behind() + file.Impaired(); why != "" {
+			t.Fatal(why)
+		}
+	}
+	if err := file.Write(false); !errors.Is(err, syscall.EROFS) || file.Impaired() == "" {
+		t.Error(err, file.Impaired())
 	}
 }

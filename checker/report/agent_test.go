@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -49,27 +48,17 @@ var hostileDetails = []string{
 
 func TestAgent(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		v          checker.Verdict
-		word, want string
+	for _, tt := range []struct {
+		v    checker.Verdict
+		want string
 	}{
-		{good, "down", "up ready 100%\n"},
-		{good, "drain", "up ready 100%\n"},
-		{good, "maint", "up ready 100%\n"},
-		{good, "", "up ready 100%\n"},
-		{bad, "down", "down # role role:slave, not a master, follows 10.0.0.2:6379\n"},
-		{bad, "drain", "drain up # role role:slave, not a master, follows 10.0.0.2:6379\n"},
-		{bad, "maint", "maint # role role:slave, not a master, follows 10.0.0.2:6379\n"},
-		{bad, "", "down # role role:slave, not a master, follows 10.0.0.2:6379\n"},
-		// A word that HAProxy does not know, or that is a yes, must not get out.
-		{bad, "up", "down # role role:slave, not a master, follows 10.0.0.2:6379\n"},
-		{bad, "DOWN", "down # role role:slave, not a master, follows 10.0.0.2:6379\n"},
-		{checker.Verdict{}, "down", "down #  \n"},
-		{checker.Verdict{Reason: "OK", Detail: "x"}, "down", "down # OK x\n"},
-	}
-	for _, tt := range tests {
-		if got := report.Agent(tt.v, tt.word); got != tt.want {
-			t.Errorf("%v, %q: %q, want %q", tt.v, tt.word, got, tt.want)
+		{good, "up ready 100%\n"},
+		{bad, "down # role role:slave, not a master, follows 10.0.0.2:6379\n"},
+		{checker.Verdict{}, "down #  \n"},
+		{checker.Verdict{Reason: "OK", Detail: "x"}, "down # OK x\n"},
+	} {
+		if got := report.Agent(tt.v); got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.v, got, tt.want)
 		}
 	}
 }
@@ -80,23 +69,22 @@ func TestAgentLine(t *testing.T) {
 	t.Parallel()
 	for _, detail := range hostileDetails {
 		for _, reason := range checker.Reasons() {
-			for _, word := range report.DownWords {
-				got := report.Agent(checker.Verdict{Reason: reason, Detail: detail}, word)
-				if len(got) > 201 || strings.IndexByte(got, '\n') != len(got)-1 || strings.ContainsAny(got, "\r\x00\x1b\u0085\u2028\u2029") {
-					t.Fatalf("%s, %s, %.50q: %q", reason, word, detail, got)
-				}
-				if !utf8.ValidString(got) {
-					t.Fatalf("%s, %s, %.50q: no UTF-8: %q", reason, word, detail, got)
-				}
-				// The words before the description are those of the answer.
-				words, _, _ := strings.Cut(strings.TrimSuffix(got, "\n"), " #")
-				want := map[string]string{"down": "down", "drain": "drain up", "maint": "maint"}[word]
-				if reason == checker.OK {
-					want = "up ready 100%"
-				}
-				if words != want {
-					t.Fatalf("%s, %s, %.50q: %q", reason, word, detail, got)
-				}
+			got := report.Agent(checker.Verdict{Reason: reason, Detail: detail})
+			if len(got) > 201 || strings.IndexByte(got, '\n') != len(got)-1 ||
+				strings.ContainsAny(got, "\r\x00\x1b\u0085\u2028\u2029") {
+				t.Fatalf("%s, %.50q: %q", reason, detail, got)
+			}
+			if !utf8.ValidString(got) {
+				t.Fatalf("%s, %.50q: no UTF-8: %q", reason, detail, got)
+			}
+			// The words before the description are those of the answer.
+			words, _, _ := strings.Cut(strings.TrimSuffix(got, "\n"), " #")
+			want := "down"
+			if reason == checker.OK {
+				want = "up ready 100%"
+			}
+			if words != want {
+				t.Fatalf("%s, %.50q: %q", reason, detail, got)
 			}
 		}
 	}
@@ -113,24 +101,14 @@ func newHAProxy(t *testing.T) *haproxy {
 	t.Helper()
 	lab.Require(t, "haproxy")
 	h := &haproxy{}
-	h.say(good, "down")
-	agent, err := net.Listen("tcp", "127.0.0.1:0")
+	h.say(report.Agent(good))
+	_, port, err := net.SplitHostPort(lab.Fake(t, nil, func(_ int, c net.Conn) {
+		c.SetDeadline(time.Now().Add(lab.Patience))
+		io.WriteString(c, *h.says.Load())
+		c.Close()
+		h.asked.Add(1)
+	}))
 	lab.Check(t, err)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			c, err := agent.Accept()
-			if err != nil {
-				return
-			}
-			c.SetDeadline(time.Now().Add(lab.Patience))
-			io.WriteString(c, *h.says.Load())
-			c.Close()
-			h.asked.Add(1)
-		}
-	}()
-	t.Cleanup(func() { agent.Close(); <-ended })
 
 	dir := lab.TempDir(t)
 	h.stats = filepath.Join(dir, "stats.sock")
@@ -143,14 +121,13 @@ defaults
   timeout client 1s
   timeout server 1s
 backend redis
-  server node 127.0.0.1:1 agent-check agent-addr 127.0.0.1 agent-port %d agent-inter 100ms
-`, h.stats, agent.Addr().(*net.TCPAddr).Port), 0o600))
+  server node 127.0.0.1:1 agent-check agent-addr 127.0.0.1 agent-port %s agent-inter 100ms
+`, h.stats, port), 0o600))
 	// -db: in the foreground, one process.
 	cmd := exec.Command("haproxy", "-db", "-f", config)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
-	lab.Check(t, cmd.Start())
+	lab.Check(t, lab.Start(cmd))
 	exited := make(chan struct{})
 	go func() { cmd.Wait(); close(exited) }()
 	t.Cleanup(func() {
@@ -173,10 +150,7 @@ backend redis
 }
 
 // say is what the agent answers from now on.
-func (h *haproxy) say(v checker.Verdict, word string) {
-	s := report.Agent(v, word)
-	h.says.Store(&s)
-}
+func (h *haproxy) say(line string) { h.says.Store(&line) }
 
 func (h *haproxy) command(line string) (string, error) {
 	c, err := net.DialTimeout("unix", h.stats, time.Second)
@@ -248,45 +222,39 @@ const (
 	statesUp = "2 0" // running, nothing forced
 )
 
-var outStates = map[string]struct{ status, states string }{
-	"down":  {"DOWN (agent)", "0 0"},  // stopped
-	"drain": {"DRAIN (agent)", "2 8"}, // running, drain as the agent wants it
-	"maint": {"MAINT", "0 1"},         // stopped, maintenance
-}
+// Down as the agent says it: stopped.
+const (
+	statusDown = "DOWN (agent)"
+	statesDown = "0 0"
+)
 
-// TestHAProxy: a real one does what each word means, and a yes undoes it.
+// TestHAProxy: a real one does what the line says, and a yes undoes whatever
+// another agent said before.
 func TestHAProxy(t *testing.T) {
 	t.Parallel()
 	h := newHAProxy(t)
-	// From each word to a yes, and to each other word.
-	for _, word := range report.DownWords {
-		out := outStates[word]
-		h.say(bad, word)
-		stat := h.until(t, out.status, out.states)
-		if want := "via agent : down (role role:slave, not a master, follows 10.0.0.2:6379)"; word == "down" && stat["last_agt"] != want {
-			t.Errorf("last_agt %q, want %q", stat["last_agt"], want)
-		}
-		h.say(good, word)
-		h.until(t, statusUp, statesUp)
+	h.say(report.Agent(bad))
+	stat := h.until(t, statusDown, statesDown)
+	if want := "via agent : down (role role:slave, not a master, follows 10.0.0.2:6379)"; stat["last_agt"] != want {
+		t.Errorf("last_agt %q, want %q", stat["last_agt"], want)
 	}
-	for _, from := range report.DownWords {
-		for _, to := range report.DownWords {
-			if from == to {
-				continue
-			}
-			h.say(bad, from)
-			h.until(t, outStates[from].status, outStates[from].states)
-			// A daemon that was started anew with another word: the first may
-			// persist, the server stays out, and a yes undoes both.
-			h.say(bad, to)
-			heard := h.asked.Load() + 2
-			lab.Check(t, lab.Wait("the agent was asked", func() (bool, error) { return h.asked.Load() >= heard, nil }))
-			if _, states, err := h.server(); err != nil || states == statesUp {
-				t.Errorf("%s, then %s: %s, %v", from, to, states, err)
-			}
-			h.say(good, to)
-			h.until(t, statusUp, statesUp)
+	h.say(report.Agent(good))
+	h.until(t, statusUp, statesUp)
+	for _, other := range []struct{ line, status, states string }{
+		{"drain up\n", "DRAIN (agent)", "2 8"}, // running, drain as the agent wants it
+		{"maint\n", "MAINT", "0 1"},            // stopped, maintenance
+	} {
+		h.say(other.line)
+		h.until(t, other.status, other.states)
+		// What the other said may persist: the server stays out.
+		h.say(report.Agent(bad))
+		heard := h.asked.Load() + 2
+		lab.Check(t, lab.Wait("the agent was asked", func() (bool, error) { return h.asked.Load() >= heard, nil }))
+		if _, states, err := h.server(); err != nil || states == statesUp {
+			t.Errorf("%q, then a no: %s, %v", other.line, states, err)
 		}
+		h.say(report.Agent(good))
+		h.until(t, statusUp, statesUp)
 	}
 }
 
@@ -304,15 +272,15 @@ func TestHAProxyHostile(t *testing.T) {
 			verdicts = append(verdicts, checker.Verdict{Reason: reason, Detail: "a detail"})
 		}
 	}
-	for i, v := range verdicts {
-		word := report.DownWords[i%len(report.DownWords)]
-		h.say(v, word)
-		stat := h.until(t, outStates[word].status, outStates[word].states)
+	for _, v := range verdicts {
+		h.say(report.Agent(v))
+		stat := h.until(t, statusDown, statesDown)
 		// An asterisk: the next check is under way.
-		if code := strings.TrimPrefix(stat["agent_status"], "* "); word == "down" && code != "L7STS" || strings.Contains(stat["last_agt"], "error") {
+		if code := strings.TrimPrefix(stat["agent_status"], "* "); code != "L7STS" ||
+			strings.Contains(stat["last_agt"], "error") {
 			t.Errorf("%.50q: agent_status %q, last_agt %q", v.Detail, code, stat["last_agt"])
 		}
-		h.say(good, word)
+		h.say(report.Agent(good))
 		h.until(t, statusUp, statesUp)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,15 +34,41 @@ type Document struct {
 	Observation     *Observation   `json:"observation"` // null if the node gave no answer that can be trusted
 	Rules           []Rule         `json:"rules"`       // in the order in which they decide; empty without an observation
 	Daemon          *Daemon        `json:"daemon,omitempty"`
-	VIP             []VIP          `json:"vip,omitempty"` // addresses that the daemon itself holds
+	Others          []RoleAnswer   `json:"other_roles,omitempty"` // a daemon's answers about roles that it does not want
+	VIP             []VIP          `json:"vip,omitempty"`         // addresses that the daemon itself holds
+}
 
-	text string // where only that is known
+// RoleAnswer is the answer to who wants another role than the daemon.
+type RoleAnswer struct {
+	Want   checker.Role   `json:"want"`
+	Answer checker.Answer `json:"answer"`
+	Reason checker.Reason `json:"reason"`
+	Detail string         `json:"detail"`
+	Hint   string         `json:"hint,omitempty"`
+	Rules  []Rule         `json:"rules"`
+}
+
+// For is the document for who wants a role; what is in Daemon stays that of the
+// role which the daemon wants. It reports whether the document knows.
+func (d Document) For(role checker.Role) (Document, bool) {
+	if role == d.Want {
+		return d, true
+	}
+	for _, o := range d.Others {
+		if o.Want == role {
+			d.Want, d.Answer, d.Reason, d.Rules, d.Others = o.Want, o.Answer, o.Reason, o.Rules, nil
+			d.Detail, d.Hint = o.Detail, o.Hint
+			return d, true
+		}
+	}
+	return d, false
 }
 
 // Observation is the JSON form of a [checker.Observation].
 type Observation struct {
 	Role          checker.Role `json:"role"`
 	WireRole      string       `json:"wire_role"`
+	Server        string       `json:"server"` // the name of the product
 	Version       string       `json:"version"`
 	RunID         string       `json:"run_id"`
 	UptimeSeconds float64      `json:"uptime_seconds"`
@@ -56,26 +83,46 @@ type Observation struct {
 	LastIOSeconds *float64     `json:"last_io_seconds"` // null if it never was, or is not a replica's
 	GoodReplicas  *int         `json:"good_replicas"`   // of them, those that lag little; null if it is no master
 	BehindBytes   *int64       `json:"behind_bytes"`    // null if the master was not asked, or did not say
-	Hellos        *Hellos      `json:"hellos,omitempty"`
+	Standing      *Standing    `json:"standing,omitempty"`
 	Quorum        *Quorum      `json:"quorum,omitempty"`
 }
 
-// Hellos is the JSON form of a [checker.Hellos].
-type Hellos struct {
-	Trust  checker.Trust `json:"trust"`
-	Detail string        `json:"detail"`
-	Last   *time.Time    `json:"last"` // null if none was heard
-	Epoch  uint64        `json:"epoch"`
-	Words  []Word        `json:"words"`
+// Standing is the JSON form of a [checker.Standing].
+type Standing struct {
+	State     checker.State `json:"state"`
+	Because   string        `json:"because"` // the rule of the guard that decided
+	Detail    string        `json:"detail"`
+	LastHello *time.Time    `json:"last_hello"` // null if none was heard
+	Epoch     uint64        `json:"epoch"`
+	Claims    []Claim       `json:"claims"`
+	Asked     []Asked       `json:"asked"`
 }
 
-// Word is the JSON form of a [checker.Heard].
-type Word struct {
+// Asked is the JSON form of a [checker.Asked]. What was not told is null.
+type Asked struct {
+	Sentinel               string    `json:"sentinel"` // host:port
+	Time                   time.Time `json:"time"`
+	Name                   string    `json:"name"`
+	Master                 string    `json:"master"`
+	NamesUs                bool      `json:"names_us"`
+	Epoch                  *int64    `json:"epoch"`
+	Subscribed             bool      `json:"subscribed"`
+	FailingOver            bool      `json:"failing_over"`
+	Down                   bool      `json:"down"`
+	Tilt                   bool      `json:"tilt"`
+	DownAfterSeconds       *float64  `json:"down_after_seconds"`
+	FailoverTimeoutSeconds *float64  `json:"failover_timeout_seconds"`
+	Quorum                 *int64    `json:"quorum"`
+	Sentinels              *int64    `json:"sentinels"` // that it knows, itself included
+}
+
+// Claim is the JSON form of a [checker.TimedClaim].
+type Claim struct {
 	Sentinel     string    `json:"sentinel"` // host:port
 	RunID        string    `json:"run_id"`
-	Name         string    `json:"name"`   // of the master
-	Master       string    `json:"master"` // host:port that it names
-	Here         bool      `json:"here"`   // that is this node
+	Name         string    `json:"name"`     // of the master
+	Master       string    `json:"master"`   // host:port that it names
+	NamesUs      bool      `json:"names_us"` // that is this node
 	Epoch        uint64    `json:"epoch"`
 	CurrentEpoch uint64    `json:"current_epoch"`
 	Time         time.Time `json:"time"`
@@ -84,8 +131,8 @@ type Word struct {
 // Quorum is the JSON form of a [checker.Quorum].
 type Quorum struct {
 	Time    time.Time        `json:"time"`
-	Here    bool             `json:"here"`   // a majority names this node
-	Waived  bool             `json:"waived"` // a watched promotion does not wait for it
+	NamesUs bool             `json:"names_us"` // a majority names this node
+	Waived  bool             `json:"waived"`   // a watched promotion does not wait for it
 	Answers []SentinelAnswer `json:"answers"`
 }
 
@@ -93,7 +140,7 @@ type Quorum struct {
 type SentinelAnswer struct {
 	Sentinel string `json:"sentinel"`         // host:port
 	Master   string `json:"master,omitempty"` // host:port that it names
-	Here     bool   `json:"here"`             // that is this node, and it counts
+	NamesUs  bool   `json:"names_us"`         // that is this node, and the answer counts
 	Error    string `json:"error,omitempty"`  // why it does not count
 }
 
@@ -112,6 +159,12 @@ type Daemon struct {
 	LastCheck   checker.Reason         `json:"last_check"`  // the reason of the last check alone, not damped
 	Transitions map[checker.Answer]int `json:"transitions"` // of the answer since the start, by what it became
 	History     []Transition           `json:"history"`     // of the reason, the newest first
+	// TrackFile is why the track file does not say the answer, Credentials why
+	// the node refuses the password that the connection no longer needs, and
+	// WatchedVIP how the addresses of this host contradict the answer.
+	TrackFile   string   `json:"track_file,omitempty"`
+	Credentials string   `json:"credentials,omitempty"`
+	WatchedVIP  []string `json:"watched_vip,omitempty"`
 }
 
 // VIP is an address that a daemon holds while the answer is yes.
@@ -134,7 +187,8 @@ type Transition struct {
 // New is the document of one check.
 func New(address string, p checker.Policy, c checker.Check) Document {
 	d := Document{
-		Schema: Schema, Answer: c.Verdict.Answer(), Reason: c.Verdict.Reason, Detail: c.Verdict.Detail, Hint: c.Verdict.Hint,
+		Schema: Schema, Answer: c.Verdict.Answer(), Reason: c.Verdict.Reason,
+		Detail: sentence(c.Verdict.Detail), Hint: sentence(c.Verdict.Hint),
 		Address: address, Time: c.Time, DurationSeconds: c.Duration.Seconds(), Want: p.Want(), Rules: []Rule{},
 	}
 	if e, ok := errors.AsType[*checker.Error](c.Err); ok {
@@ -145,9 +199,10 @@ func New(address string, p checker.Policy, c checker.Check) Document {
 	}
 	o := c.Observation
 	d.Observation = &Observation{
-		Role: o.Role, WireRole: o.WireRole, Version: o.Version, RunID: o.RunID, UptimeSeconds: o.Uptime.Seconds(),
-		Loading: o.Loading, Cluster: o.Cluster, Replicas: o.Replicas, OffsetBytes: o.Offset, Failover: o.Failover,
-		Master: o.MasterAddr, LinkUp: o.LinkUp, Syncing: o.Syncing,
+		Role: o.Role, WireRole: name(o.WireRole), Server: name(o.Server), Version: name(o.Version), RunID: name(o.RunID),
+		UptimeSeconds: o.Uptime.Seconds(), Loading: o.Loading, Cluster: o.Cluster, Replicas: o.Replicas,
+		OffsetBytes: o.Offset,
+		Failover:    name(o.Failover), Master: name(o.MasterAddr), LinkUp: o.LinkUp, Syncing: o.Syncing,
 	}
 	if o.LastIO >= 0 {
 		s := o.LastIO.Seconds()
@@ -159,39 +214,67 @@ func New(address string, p checker.Policy, c checker.Check) Document {
 	if o.Behind >= 0 && o.Role == checker.RoleReplica {
 		d.Observation.BehindBytes = &o.Behind
 	}
-	if o.Hellos.Trust != "" {
-		d.Observation.Hellos = hellos(o.Hellos)
+	if o.Standing.State != "" {
+		d.Observation.Standing = standing(o.Standing)
 	}
 	if !o.Quorum.Time.IsZero() {
 		d.Observation.Quorum = quorum(o.Quorum)
 	}
-	for _, rule := range p.Rules(o) {
-		if rule.State == checker.RuleOff {
-			rule.Detail = ""
-		}
-		d.Rules = append(d.Rules, Rule{rule.Reason, rule.State, rule.Detail})
-	}
+	d.Rules = rules(p, o)
 	return d
 }
 
-func hellos(h checker.Hellos) *Hellos {
-	out := &Hellos{Trust: h.Trust, Detail: h.Detail, Epoch: h.Epoch, Words: []Word{}}
-	if !h.Last.IsZero() {
-		out.Last = &h.Last
+func rules(p checker.Policy, o checker.Observation) []Rule {
+	all := []Rule{}
+	for _, r := range p.Rules(o) {
+		if r.State == checker.RuleOff {
+			r.Detail = ""
+		}
+		all = append(all, Rule{r.Reason, r.State, sentence(r.Detail)})
 	}
-	for _, w := range h.Words {
-		out.Words = append(out.Words, Word{w.From, w.Sentinel, w.Name, w.Master, w.Here, w.Epoch, w.Current, w.Time})
+	return all
+}
+
+func standing(s checker.Standing) *Standing {
+	out := &Standing{State: s.State, Because: s.Because, Detail: sentence(s.Detail), Epoch: s.Epoch, Claims: []Claim{},
+		Asked: []Asked{}}
+	if !s.LastHello.IsZero() {
+		out.LastHello = &s.LastHello
+	}
+	for _, c := range s.Claims[:min(len(s.Claims), maxClaims)] {
+		out.Claims = append(out.Claims,
+			Claim{name(c.From), name(c.Sentinel), name(c.Name), name(c.Master), c.NamesUs, c.Epoch, c.Current, c.Time})
+	}
+	for _, a := range s.Asked[:min(len(s.Asked), maxAnswers)] {
+		out.Asked = append(out.Asked, asked(a))
 	}
 	return out
 }
 
+func asked(a checker.Asked) Asked {
+	count := func(n int64) *int64 {
+		if n < 0 {
+			return nil
+		}
+		return &n
+	}
+	seconds := func(d time.Duration) *float64 {
+		if d < 0 {
+			return nil
+		}
+		return new(d.Seconds())
+	}
+	return Asked{name(a.Sentinel), a.Time, name(a.Name), name(a.Master), a.NamesUs, count(a.Epoch), a.Subscribed,
+		a.FailingOver, a.Down, a.Tilt, seconds(a.DownAfter), seconds(a.FailoverTimeout), count(a.Quorum), count(a.Sentinels)}
+}
+
 func quorum(q checker.Quorum) *Quorum {
-	here, _ := q.Here()
-	out := &Quorum{Time: q.Time, Here: here, Waived: q.Waived, Answers: []SentinelAnswer{}}
-	for _, a := range q.Answers {
-		answer := SentinelAnswer{Sentinel: a.Address, Master: a.Master, Here: a.Here}
+	namesUs, _ := q.NamesUs()
+	out := &Quorum{Time: q.Time, NamesUs: namesUs, Waived: q.Waived, Answers: []SentinelAnswer{}}
+	for _, a := range q.Answers[:min(len(q.Answers), maxAnswers)] {
+		answer := SentinelAnswer{Sentinel: name(a.Address), Master: name(a.Master), NamesUs: a.NamesUs && a.Err == nil}
 		if a.Err != nil {
-			answer.Error = a.Err.Error()
+			answer.Error = sentence(a.Err.Error())
 		}
 		out.Answers = append(out.Answers, answer)
 	}
@@ -201,17 +284,52 @@ func quorum(q checker.Quorum) *Quorum {
 // FromStatus is the document of a daemon: its last check, or for a yes the
 // last that was answered, under the verdict that it serves.
 func FromStatus(address, version string, p checker.Policy, s checker.Status) Document {
+	roles := []checker.Role{checker.RoleMaster, checker.RoleReplica, checker.RoleAny}
 	c := s.Check
-	if s.Verdict.Answer() == checker.Yes { // which a silence of less than --fall does not end
-		c.Observation, c.Err = s.Observation, nil
+	if slices.ContainsFunc(roles, func(r checker.Role) bool { return s.For(r).Answer() == checker.Yes }) {
+		c.Observation, c.Err = s.Observation, nil // a silence of less than --fall does not end a yes
 	}
 	d := New(address, p, c)
-	d.Answer, d.Reason, d.Detail, d.Hint = s.Verdict.Answer(), s.Verdict.Reason, s.Verdict.Detail, s.Verdict.Hint
-	d.Daemon = &Daemon{Version: version, AgeSeconds: s.Age.Seconds(), Since: s.Since, LastCheck: s.Check.Verdict.Reason, Transitions: s.Transitions, History: []Transition{}}
+	d.Answer, d.Reason = s.Verdict.Answer(), s.Verdict.Reason
+	d.Detail, d.Hint = sentence(s.Verdict.Detail), sentence(s.Verdict.Hint)
+	for _, role := range roles {
+		if role == p.Want() {
+			continue
+		}
+		v, other := s.For(role), RoleAnswer{Want: role, Rules: []Rule{}}
+		other.Answer, other.Reason, other.Detail, other.Hint = v.Answer(), v.Reason, sentence(v.Detail), sentence(v.Hint)
+		if d.Observation != nil {
+			p.Role = role
+			other.Rules = rules(p, c.Observation)
+		}
+		d.Others = append(d.Others, other)
+	}
+	d.Daemon = &Daemon{Version: version, AgeSeconds: s.Age.Seconds(), Since: s.Since, LastCheck: s.Check.Verdict.Reason,
+		Transitions: s.Transitions, History: []Transition{}}
+	if err := s.Observation.StaleCredentials; err != nil {
+		d.Daemon.Credentials = sentence(err.Error())
+		if e, ok := errors.AsType[*checker.Error](err); ok && e.Hint != "" {
+			d.Daemon.Credentials = sentence(err.Error() + "; " + e.Hint)
+		}
+	}
 	for _, t := range s.History {
-		d.Daemon.History = append(d.Daemon.History, Transition{t.Time, t.From.Reason, t.To.Reason, t.To.Detail, t.Lasted.Seconds()})
+		d.Daemon.History = append(d.Daemon.History,
+			Transition{t.Time, t.From.Reason, t.To.Reason, sentence(t.To.Detail), t.Lasted.Seconds()})
 	}
 	return d
+}
+
+// Troubles are what an operator has to mend although the answer stands.
+func (d Document) Troubles() (all []string) {
+	if d.Daemon == nil {
+		return nil
+	}
+	for _, trouble := range []string{d.Daemon.TrackFile, d.Daemon.Credentials} {
+		if trouble != "" {
+			all = append(all, trouble)
+		}
+	}
+	return append(all, d.Daemon.WatchedVIP...)
 }
 
 // Text is one line without its newline: the answer, the address, the role (-
@@ -219,9 +337,6 @@ func FromStatus(address, version string, p checker.Policy, s checker.Status) Doc
 //
 //	no 127.0.0.1:6379 replica role: role:slave, not a master, follows 10.0.0.2:6379
 func (d Document) Text() string {
-	if d.text != "" {
-		return d.text
-	}
 	role := "-"
 	if d.Observation != nil {
 		role = string(d.Observation.Role)
@@ -231,11 +346,13 @@ func (d Document) Text() string {
 
 // JSON is the document as one line without its newline.
 func (d Document) JSON() string {
-	b, err := json.Marshal(d)
-	if err != nil { // no field can make it fail
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(d); err != nil { // no field can make it fail
 		panic(err)
 	}
-	return string(b)
+	return escape(strings.TrimSuffix(b.String(), "\n"))
 }
 
 // Explain is the text line, every fact, every rule in the order in which they
@@ -248,7 +365,11 @@ func (d Document) Explain() string {
 	}
 	fmt.Fprintf(&b, "took %v\n", seconds(d.DurationSeconds).Round(10*time.Microsecond))
 	if d.Daemon != nil {
-		fmt.Fprintf(&b, "the daemon knows this since %v; its last check alone says %s\n", seconds(d.Daemon.AgeSeconds).Round(time.Millisecond), line(string(d.Daemon.LastCheck)))
+		fmt.Fprintf(&b, "the daemon knows this as of %v ago; its last check alone says %s\n",
+			seconds(d.Daemon.AgeSeconds).Round(time.Millisecond), line(string(d.Daemon.LastCheck)))
+	}
+	for _, trouble := range d.Troubles() {
+		fmt.Fprintf(&b, "trouble: %s\n", line(trouble))
 	}
 	for _, v := range d.VIP {
 		fmt.Fprintf(&b, "address %s\n", line(v.Text()))
@@ -258,8 +379,8 @@ func (d Document) Explain() string {
 		return b.String()
 	}
 	fmt.Fprintln(&b, "facts:")
-	for _, f := range facts(*d.Observation) {
-		fmt.Fprintf(&b, "  %-12s %s\n", f.name, line(f.value))
+	for _, f := range append(d.Observation.Facts(), d.Observation.heard()...) {
+		fmt.Fprintf(&b, "  %-12s %s\n", f.Name, line(f.Value))
 	}
 	fmt.Fprintln(&b, "rules, of which the first broken one decides:")
 	for _, rule := range d.Rules {
@@ -270,69 +391,6 @@ func (d Document) Explain() string {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-type fact struct{ name, value string }
-
-func facts(o Observation) []fact {
-	all := []fact{
-		{"role", fmt.Sprintf("%s (role:%s)", o.Role, o.WireRole)},
-		{"version", o.Version},
-		{"run id", o.RunID},
-		{"uptime", seconds(o.UptimeSeconds).String()},
-		{"loading", fmt.Sprint(o.Loading)},
-		{"cluster", fmt.Sprint(o.Cluster)},
-		{"offset", fmt.Sprintf("%d bytes", o.OffsetBytes)},
-	}
-	switch o.Role {
-	case checker.RoleMaster:
-		good := ""
-		if o.GoodReplicas != nil {
-			good = fmt.Sprintf(", %d good", *o.GoodReplicas)
-		}
-		all = append(all, fact{"replicas", fmt.Sprintf("%d online%s", o.Replicas, good)}, fact{"failover", o.Failover})
-	case checker.RoleReplica, checker.RoleActiveReplica:
-		heard := "never"
-		if o.LastIOSeconds != nil {
-			heard = seconds(*o.LastIOSeconds).String() + " ago"
-		}
-		all = append(all, fact{"master", o.Master}, fact{"link up", fmt.Sprint(o.LinkUp)},
-			fact{"syncing", fmt.Sprint(o.Syncing)}, fact{"last heard", heard})
-		if o.BehindBytes != nil {
-			all = append(all, fact{"behind", fmt.Sprintf("%d bytes", *o.BehindBytes)})
-		}
-	}
-	if o.Hellos != nil {
-		all = append(all, fact{"hellos", string(o.Hellos.Trust) + ": " + o.Hellos.Detail})
-		for _, w := range o.Hellos.Words {
-			all = append(all, fact{"heard", fmt.Sprintf("%s names %s as %s, epoch %d of %d, at %s", w.Sentinel, whom(w.Master, w.Here), w.Name, w.Epoch, w.CurrentEpoch, w.Time.Format("15:04:05.000"))})
-		}
-	}
-	if o.Quorum != nil {
-		for _, a := range o.Quorum.Answers {
-			said := "names " + whom(a.Master, a.Here)
-			if a.Error != "" {
-				said = "does not count: " + a.Error
-			}
-			all = append(all, fact{"asked", a.Sentinel + " " + said})
-		}
-	}
-	for i, f := range all {
-		if f.value == "" {
-			all[i].value = "not reported"
-		}
-	}
-	return all
-}
-
-func whom(master string, here bool) string {
-	if here {
-		return "this node (" + master + ")"
-	}
-	return master
-}
-
-// Line makes a text safe for a line of output.
-func Line(s string) string { return line(s) }
-
 // Text says what became of the address.
 func (v VIP) Text() string {
 	text := v.Address + map[bool]string{true: " is held", false: " is not held"}[v.Held]
@@ -340,14 +398,4 @@ func (v VIP) Text() string {
 		text += ": another host has it, " + v.By
 	}
 	return text
-}
-
-// line replaces what could end a line, or act on a terminal.
-func line(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c >= 0x7f && c < 0xa0 || c == '\u2028' || c == '\u2029' {
-			return '?'
-		}
-		return c
-	}, s)
 }

@@ -1,6 +1,10 @@
-// Package serve offers what a monitor knows to those who ask for it, and to
-// the file of the node exporter. It is the only place with net/http and
-// client_golang.
+// Package serve offers what a monitor knows over TCP, and to the file of the node
+// exporter: [Agent] for HAProxy's agent-check, [HTTP] for its httpchk, for people
+// and for Prometheus, whose [Metrics] are also in a [Textfile]. The unix socket
+// is in package cached. It is the only place with net/http and client_golang.
+//
+// No check waits for a client, and no client for another: a status is read
+// without a lock, and rendered once for all who ask.
 package serve
 
 import (
@@ -27,7 +31,6 @@ const maxLingering = 256
 // wait.
 type Agent struct {
 	listener net.Listener
-	downWord string
 }
 
 // Run answers until ctx is done.
@@ -49,7 +52,7 @@ func (a *Agent) Run(ctx context.Context, m *checker.Monitor) error {
 			continue
 		}
 		s, _ := m.Status()
-		io.WriteString(c, report.Agent(s.Verdict, a.downWord))
+		io.WriteString(c, report.Agent(s.Verdict))
 		// A close while something unread has come would reset the connection,
 		// and HAProxy may send a word before it reads.
 		c.SetDeadline(time.Now().Add(patience))
@@ -68,12 +71,12 @@ func (a *Agent) Run(ctx context.Context, m *checker.Monitor) error {
 }
 
 // NewAgent listens on a TCP address as an HAProxy agent.
-func NewAgent(address, downWord string) (*Agent, error) {
+func NewAgent(address string) (*Agent, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("--agent: %w", err)
 	}
-	return &Agent{listener: l, downWord: downWord}, nil
+	return &Agent{listener: l}, nil
 }
 
 // Addr is where it listens.

@@ -6,19 +6,21 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/sys/unix"
 
 	"redis-is-master/checker"
 	"redis-is-master/checker/report"
 )
-
-// maxConnections bounds the HTTP connections; for a further one the one that
-// has been idle, or silent since it came, for longest is closed.
-const maxConnections = 256
 
 // An HTTP answers over HTTP.
 //
@@ -28,99 +30,203 @@ const maxConnections = 256
 //	/metrics                    for Prometheus
 //	/                           the same for people: a page for a browser, else text; its code is that of the
 //	                            wanted role, for a bare "option httpchk" of HAProxy asks here
+//
+// What clients can make it do is bounded: the document and the page are rendered
+// once per check, and they and the metrics are given out at a pace; a connection
+// has a pace of its own; and there are so many connections at most, see [places].
+// The answers to HAProxy wait for nothing but the pace of their own connection.
 type HTTP struct {
-	Document func() report.Document
-	Metrics  http.Handler
 	listener net.Listener
+	config   string
+	pages    map[string]page
+	places   places
 }
 
-// NewHTTP listens on a TCP address.
-func NewHTTP(address string, metrics http.Handler, document func() report.Document) (*HTTP, error) {
-	l, err := net.Listen("tcp", address)
+// A page is what a path leads to.
+type page struct {
+	serve http.HandlerFunc
+	pace  *pace // at which it is given out, to all together; nil for any
+}
+
+// NewHTTP listens on a TCP address. Config is a file as of the Prometheus
+// exporters, https://prometheus.io/docs/prometheus/latest/configuration/https/ ,
+// for TLS and basic authentication; it is read at every request. Empty is
+// neither.
+func NewHTTP(address, config string, m *checker.Monitor, metrics http.Handler,
+	document func(checker.Status) report.Document) (*HTTP, error) {
+	if err := web.Validate(config); err != nil {
+		return nil, fmt.Errorf("--web.config.file %s: %w", config, err)
+	}
+	l, err := (&net.ListenConfig{Control: smallBuffers}).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("--http: %w", err)
 	}
-	return &HTTP{Document: document, Metrics: metrics, listener: l}, nil
+	return &HTTP{listener: l, config: config, pages: pages(m, metrics, document)}, nil
+}
+
+// smallBuffers bounds what the kernel keeps of a connection. Else it grows to
+// megabytes for each client that asks without end, and when the memory for TCP
+// is used up, the kernel drops what Redis answers.
+func smallBuffers(_, _ string, c syscall.RawConn) (err error) {
+	failed := c.Control(func(fd uintptr) {
+		err = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10),
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10))
+	})
+	return errors.Join(failed, err)
 }
 
 // Addr is where it listens.
 func (h *HTTP) Addr() net.Addr { return h.listener.Addr() }
 
 // Run answers until ctx is done.
-func (h *HTTP) Run(ctx context.Context, m *checker.Monitor) error {
-	idle := &idlers{since: make(map[net.Conn]time.Time)}
+func (h *HTTP) Run(ctx context.Context) error {
 	server := &http.Server{
-		Handler:           h.handler(m),
+		Handler:           h,
 		ReadHeaderTimeout: 2 * time.Second,
 		ReadTimeout:       5 * time.Second,
-		WriteTimeout:      5 * time.Second,
+		WriteTimeout:      10 * time.Second, // of a refusal: to check a password takes its time
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    8 << 10,
-		ConnState:         idle.state,
-		ErrorLog:          log.New(io.Discard, "", 0), // clients that hang up are no news
+		ConnState:         h.places.state,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		// Else "OPTIONS *" is a yes to httpchk, whatever the answer.
+		DisableGeneralOptionsHandler: true,
+
+		ErrorLog: log.New(io.Discard, "", 0), // clients that hang up are no news
 	}
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true) // HTTP/2 has many requests on a connection, whose pace is one client's
 	defer context.AfterFunc(ctx, func() { server.Close() })()
-	if err := server.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
+	quiet := slog.New(slog.DiscardHandler)
+	err := web.Serve(h.listener, server, &web.FlagConfig{WebConfigFile: &h.config}, quiet)
+	if !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-func (h *HTTP) handler(m *checker.Monitor) http.Handler {
-	// Not a ServeMux: it redirects //master, and a redirect is a yes to httpchk.
-	pages := make(map[string]http.Handler)
-	is := func(role checker.Role) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) {
+// maxWait is how long a client may have to wait for the turn of a page.
+const maxWait = 2 * time.Second
+
+// writeTime is how long a client may take to read an answer.
+const writeTime = time.Second
+
+// connKey is that of the connection in the context of a request.
+type connKey struct{}
+
+// ServeHTTP answers one request.
+func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.ContentLength != 0 { // nobody waits for a body
+		w.Header().Set("Connection", "close")
+	}
+	c := r.Context().Value(connKey{}).(net.Conn)
+	if !h.places.turn(r.Context(), c) { // without a word this would be a 200, which is a yes
+		http.Error(w, "too many ask for this", http.StatusServiceUnavailable)
+		return
+	}
+	serve := h.page(r)
+	inTime := serve.pace == nil || serve.pace.wait(r.Context(), maxWait)
+	h.places.answering(c)
+	defer h.places.answered(c)
+	out := http.NewResponseController(w)
+	out.SetWriteDeadline(time.Now().Add(writeTime))
+	if inTime {
+		serve.serve(w, r)
+	} else { // and only now, without a close: who is refused at once asks again at once
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "too many ask for this", http.StatusServiceUnavailable)
+	}
+	out.Flush()
+}
+
+// page is what a request asks for.
+func (h *HTTP) page(r *http.Request) page {
+	path := r.URL.Path // not a ServeMux: it redirects //master, and a redirect is a yes to httpchk
+	// The open page asks for /status?page: to it, a 503 is an error.
+	if path == "/" && wantsPage(r) || path == "/status" && r.URL.RawQuery == "page" {
+		path = forPeople
+	}
+	found, ok := h.pages[path]
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions:
+		return page{serve: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+			http.Error(w, "only GET, HEAD and OPTIONS", http.StatusMethodNotAllowed)
+		}}
+	case !ok:
+		return page{serve: http.NotFound}
+	}
+	return found
+}
+
+// forPeople is the key of the page in HTML; no path is the same.
+const forPeople = "page"
+
+// A rendering is a status in all forms.
+type rendering struct {
+	answer           checker.Answer
+	text, json, page func() string
+}
+
+func pages(m *checker.Monitor, metrics http.Handler, document func(checker.Status) report.Document) map[string]page {
+	says := checker.Shared(m, func(s checker.Status) rendering {
+		d := document(s)
+		return rendering{
+			answer: d.Answer,
+			text:   sync.OnceValue(func() string { return strings.TrimSuffix(d.Explain(), "\n") }),
+			json:   sync.OnceValue(func() string { return d.JSON() + "\n" }),
+			page:   sync.OnceValue(func() string { return renderPage(d) }),
+		}
+	})
+	is := func(role checker.Role) page {
+		return page{serve: func(w http.ResponseWriter, _ *http.Request) {
 			s, _ := m.Status()
 			v := s.For(role)
 			answer(w, v.Answer() == checker.Yes, report.Line(string(v.Reason)+": "+v.Detail))
-		}
+		}}
 	}
-	pages["/master"] = is(checker.RoleMaster)
-	pages["/primary"] = is(checker.RoleMaster)
-	pages["/replica"] = is(checker.RoleReplica)
-	pages["/healthz"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		s, _ := m.Status()
-		answer(w, s.Fresh(), "the last check was done "+s.Age.Round(time.Millisecond).String()+" ago")
-	})
-	pages["/status"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.RawQuery == "page" { // for the page, to which a 503 is an error
-			writePage(w, http.StatusOK, h.Document())
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, h.Document().JSON()+"\n")
-	})
-	pages["/metrics"] = h.Metrics
-	pages["/"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d := h.Document()
-		if wantsPage(r) {
-			writePage(w, codeOf(d.Answer == checker.Yes), d)
-			return
-		}
-		answer(w, d.Answer == checker.Yes, strings.TrimSuffix(d.Explain(), "\n"))
-	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		switch r.Method {
-		case http.MethodGet, http.MethodHead, http.MethodOptions:
-			page, ok := pages[r.URL.Path]
-			if !ok {
-				page = http.NotFoundHandler()
+	documents, scrapes := &pace{every: 20 * time.Millisecond, burst: 20}, &pace{every: 50 * time.Millisecond, burst: 10}
+	return map[string]page{
+		"/master":  is(checker.RoleMaster),
+		"/primary": is(checker.RoleMaster),
+		"/replica": is(checker.RoleReplica),
+		"/healthz": {serve: func(w http.ResponseWriter, _ *http.Request) {
+			s, _ := m.Status()
+			answer(w, s.Fresh(), "the last check was done "+s.Age.Round(time.Millisecond).String()+" ago")
+		}},
+		"/": {serve: func(w http.ResponseWriter, _ *http.Request) {
+			now := says()
+			answer(w, now.answer == checker.Yes, now.text())
+		}},
+		"/metrics": {pace: scrapes, serve: func(w http.ResponseWriter, r *http.Request) { metrics.ServeHTTP(w, r) }},
+		"/status": {pace: documents, serve: func(w http.ResponseWriter, _ *http.Request) {
+			write(w, http.StatusOK, "application/json", says().json())
+		}},
+		forPeople: {pace: documents, serve: func(w http.ResponseWriter, r *http.Request) {
+			now, code := says(), http.StatusOK
+			if r.URL.Path == "/" {
+				code = codeOf(now.answer == checker.Yes)
 			}
-			page.ServeHTTP(w, r)
-		default:
-			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-			http.Error(w, "only GET, HEAD and OPTIONS", http.StatusMethodNotAllowed)
-		}
-	})
+			w.Header().Set("Content-Security-Policy", pagePolicy)
+			w.Header().Set("Referrer-Policy", "no-referrer")
+			write(w, code, "text/html; charset=utf-8", now.page())
+		}},
+	}
 }
 
 func answer(w http.ResponseWriter, ok bool, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(codeOf(ok))
-	io.WriteString(w, text+"\n")
+	write(w, codeOf(ok), "text/plain; charset=utf-8", text+"\n")
+}
+
+func write(w http.ResponseWriter, code int, kind, text string) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(code)
+	io.WriteString(w, text)
 }
 
 func codeOf(ok bool) int {
@@ -128,40 +234,4 @@ func codeOf(ok bool) int {
 		return http.StatusOK
 	}
 	return http.StatusServiceUnavailable
-}
-
-// idlers closes the connection that has been idle for longest when there are
-// too many.
-type idlers struct {
-	mu    sync.Mutex
-	open  int
-	since map[net.Conn]time.Time // of those that have no request under way
-}
-
-func (i *idlers) state(c net.Conn, state http.ConnState) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	switch state {
-	case http.StateNew:
-		i.open++
-		i.since[c] = time.Now()
-	case http.StateIdle, http.StateActive:
-		i.since[c] = time.Now() // a request that takes long is one whose rest does not come
-	case http.StateClosed, http.StateHijacked:
-		i.open--
-		delete(i.since, c)
-	}
-	if i.open <= maxConnections || state != http.StateNew {
-		return
-	}
-	var oldest net.Conn
-	for other, since := range i.since {
-		if oldest == nil || since.Before(i.since[oldest]) {
-			oldest = other
-		}
-	}
-	if oldest != nil {
-		delete(i.since, oldest)
-		oldest.Close()
-	}
 }

@@ -2,7 +2,6 @@ package serve_test
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,18 +14,19 @@ import (
 	"time"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/internal/fake"
 	"redis-is-master/checker/report"
 	"redis-is-master/checker/serve"
 	"redis-is-master/e2e/lab"
 )
 
 // web serves a node over HTTP and returns its address.
-func web(t *testing.T, n *node) string {
+func web(t *testing.T, n *fake.Node) string {
 	t.Helper()
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics\n") })
-	h, err := serve.NewHTTP("127.0.0.1:0", metrics, n.document)
+	h, err := serve.NewHTTP("127.0.0.1:0", "", n.Monitor, metrics, n.Document)
 	lab.Check(t, err)
-	until(t, func(ctx context.Context) error { return h.Run(ctx, n.Monitor) })
+	fake.Until(t, h.Run)
 	return h.Addr().String()
 }
 
@@ -75,19 +75,21 @@ func TestHTTP(t *testing.T) {
 		"a replica":      {503, 200},
 		"a hostile node": {503, 200},
 	}
-	for _, tt := range states {
-		t.Run(tt.name, func(t *testing.T) {
+	for _, tt := range fake.States {
+		t.Run(tt.Name, func(t *testing.T) {
 			t.Parallel()
-			want, ok := codes[tt.name]
+			want, ok := codes[tt.Name]
 			if !ok {
 				want = [2]int{503, 503}
 			}
 			alive := 200
-			if tt.reason == checker.ReasonStale {
+			if tt.Reason == checker.ReasonStale {
 				alive = 503
 			}
-			address := web(t, tt.node(t))
-			for path, code := range map[string]int{"/master": want[0], "/primary": want[0], "/replica": want[1], "/healthz": alive, "/master?x=/replica": want[0]} {
+			address := web(t, tt.Node(t))
+			for path, code := range map[string]int{
+				"/master": want[0], "/primary": want[0], "/replica": want[1], "/healthz": alive, "/master?x=/replica": want[0],
+			} {
 				for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodOptions} {
 					r, err := send(method, address, path)
 					lab.Check(t, err)
@@ -101,25 +103,32 @@ func TestHTTP(t *testing.T) {
 					if method == http.MethodHead {
 						lines = 0
 					}
-					if strings.Count(r.body, "\n") != lines || lines == 1 && !strings.HasSuffix(r.body, "\n") || strings.ContainsAny(r.body, "\r\x1b") {
+					if strings.Count(r.body, "\n") != lines || lines == 1 && !strings.HasSuffix(r.body, "\n") ||
+						strings.ContainsAny(r.body, "\r\x1b") {
 						t.Errorf("%s %s: the body is not %d lines of text: %.200q", method, path, lines, r.body)
 					}
 				}
 			}
 			// The reason is that of all other outputs.
-			if r := get(t, address, "/master"); !strings.HasPrefix(r.body, string(tt.reason)+": ") || !strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") {
+			if r := get(t, address, "/master"); !strings.HasPrefix(r.body, string(tt.Reason)+": ") ||
+				!strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") {
 				t.Errorf("/master: %q, %v", r.body, r.header)
 			}
 
 			r := get(t, address, "/status")
 			var d report.Document
 			lab.Check(t, json.Unmarshal([]byte(r.body), &d))
-			if r.code != 200 || d.Schema != 1 || d.Reason != tt.reason || d.Answer != tt.reason.Answer() || d.Daemon == nil || !strings.HasSuffix(r.body, "}\n") ||
-				r.header.Get("Content-Type") != "application/json" || r.header.Get("Cache-Control") != "no-store" {
+			if r.code != 200 || d.Schema != 1 || d.Reason != tt.Reason || d.Answer != tt.Reason.Answer() ||
+				d.Daemon == nil ||
+				!strings.HasSuffix(r.body, "}\n") ||
+				r.header.Get("Content-Type") != "application/json" ||
+				r.header.Get("Cache-Control") != "no-store" {
 				t.Errorf("/status: %+v", r)
 			}
 			r = get(t, address, "/") // its code is the wanted role's: a bare httpchk asks here
-			if r.code != want[0] || !strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") || !strings.HasPrefix(r.body, string(d.Answer)+" 127.0.0.1:6379 ") || strings.Contains(r.body, "\x1b") {
+			if r.code != want[0] || !strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") ||
+				!strings.HasPrefix(r.body, string(d.Answer)+" 127.0.0.1:6379 ") ||
+				strings.Contains(r.body, "\x1b") {
 				t.Errorf("/: %+v", r)
 			}
 			if r := get(t, address, "/metrics"); r.code != 200 || r.body != "metrics\n" {
@@ -132,23 +141,32 @@ func TestHTTP(t *testing.T) {
 // TestEveryAnswer: whatever the reason, the code says what the answer is.
 func TestEveryAnswer(t *testing.T) {
 	t.Parallel()
-	n := watched(t, master)
+	n := fake.Watched(t, fake.Master)
 	address := web(t, n)
-	loading, cluster, syncing := master, master, replica
-	loading.o.Loading, cluster.o.Cluster, syncing.o.Syncing = true, true, true
-	all := []outcome{loading, cluster, syncing, replica, {o: checker.Observation{Role: checker.RoleSentinel}}, {err: errors.New("no *Error")}, {}}
+	loading, cluster, syncing := fake.Master, fake.Master, fake.Replica
+	loading.O.Loading, cluster.O.Cluster, syncing.O.Syncing = true, true, true
+	all := []fake.Outcome{
+		loading,
+		cluster,
+		syncing,
+		fake.Replica,
+		{O: checker.Observation{Role: checker.RoleSentinel}},
+		{Err: errors.New("no *Error")},
+		{},
+	}
 	for _, reason := range checker.Reasons() {
 		if reason.Answer() == checker.Unknown {
-			all = append(all, failure(reason))
+			all = append(all, fake.Failure(reason))
 		}
 	}
 	for _, x := range all {
-		n.becomes(t, x)
+		n.Becomes(t, x)
 		s, _ := n.Status()
-		if r := get(t, address, "/master"); r.code != 503 || !strings.HasPrefix(r.body, string(s.Verdict.Reason)+": ") {
+		if r := get(t, address, "/master"); r.code != 503 ||
+			!strings.HasPrefix(r.body, string(s.Verdict.Reason)+": ") {
 			t.Errorf("%s: %d %s", s.Verdict.Reason, r.code, r.body)
 		}
-		n.becomes(t, master)
+		n.Becomes(t, fake.Master)
 		if r := get(t, address, "/master"); r.code != 200 {
 			t.Errorf("after %s: %d %s", s.Verdict.Reason, r.code, r.body)
 		}
@@ -159,19 +177,30 @@ func TestEveryAnswer(t *testing.T) {
 // HAProxy's httpchk takes a redirect for a yes.
 func TestNoOtherWay(t *testing.T) {
 	t.Parallel()
-	address := web(t, watched(t, failure(checker.ReasonRefused)))
-	for _, path := range []string{"/nothing", "/master/", "/masters", "/Master", "/favicon.ico", "/status/x", "//master", "/./master", "/x/../master", "//", "/../", "http://other//master", "/%6daster"} {
+	address := web(t, fake.Watched(t, fake.Failure(checker.ReasonRefused)))
+	for _, path := range []string{
+		"/nothing", "/master/", "/masters", "/Master", "/favicon.ico", "/status/x", "//master", "/./master", "/x/../master",
+		"//", "/../", "http://other//master", "/%6daster",
+	} {
 		if r := get(t, address, path); r.code < 400 {
 			t.Errorf("GET %s: %d, to %q", path, r.code, r.header.Get("Location"))
 		} else if r.code != 404 && r.code != 503 {
 			t.Errorf("GET %s: %d", path, r.code)
 		}
 	}
-	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodTrace, http.MethodConnect, "BREW", "get"} {
+	if got, err := ask(address, "OPTIONS * HTTP/1.0\r\n\r\n"); err != nil ||
+		!strings.HasPrefix(got, "HTTP/1.0 404 ") {
+		t.Errorf("OPTIONS *: %q, %v", got, err)
+	}
+	for _, method := range []string{
+		http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodTrace, http.MethodConnect,
+		"BREW", "get",
+	} {
 		for _, path := range []string{"/master", "/healthz", "/status", "/metrics", "/", "/nothing"} {
 			r, err := send(method, address, path)
 			lab.Check(t, err)
-			if r.code != 405 || r.header.Get("Allow") != "GET, HEAD, OPTIONS" || r.header.Get("Cache-Control") != "no-store" {
+			if r.code != 405 || r.header.Get("Allow") != "GET, HEAD, OPTIONS" ||
+				r.header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%s %s: %+v", method, path, r)
 			}
 		}
@@ -181,16 +210,36 @@ func TestNoOtherWay(t *testing.T) {
 // TestOldProtocol: HAProxy asks in HTTP/1.0, without a Host.
 func TestOldProtocol(t *testing.T) {
 	t.Parallel()
-	n := watched(t, master)
+	n := fake.Watched(t, fake.Master)
 	address := web(t, n)
 	for range 2 {
-		got, err := ask("tcp", address, "OPTIONS /replica HTTP/1.0\r\n\r\n")
+		got, err := ask(address, "OPTIONS /replica HTTP/1.0\r\n\r\n")
 		if err != nil || !strings.HasPrefix(got, "HTTP/1.0 503 ") {
 			t.Errorf("/replica: %q, %v", got, err)
 		}
-		got, err = ask("tcp", address, "OPTIONS /master HTTP/1.0\r\n\r\n")
+		got, err = ask(address, "OPTIONS /master HTTP/1.0\r\n\r\n")
 		if err != nil || !strings.HasPrefix(got, "HTTP/1.0 200 ") || !strings.Contains(got, "\r\n\r\nok: ") {
 			t.Errorf("/master: %q, %v", got, err)
+		}
+	}
+}
+
+// TestHalfClosed: a client that asks often and closes its side is not told 200
+// when its turn does not come.
+func TestHalfClosed(t *testing.T) {
+	t.Parallel()
+	address := web(t, fake.Watched(t, fake.Replica))
+	for range 10 {
+		c, err := net.DialTimeout("tcp", address, atOnce)
+		lab.Check(t, err)
+		c.SetDeadline(time.Now().Add(atOnce))
+		_, err = io.WriteString(c, strings.Repeat("GET /master HTTP/1.1\r\nHost: test\r\n\r\n", 8))
+		lab.Check(t, err)
+		lab.Check(t, c.(*net.TCPConn).CloseWrite())
+		said, err := io.ReadAll(c)
+		c.Close()
+		if err != nil || strings.Contains(string(said), " 200 ") || !strings.Contains(string(said), " 503 ") {
+			t.Fatalf("%q, %v", said, err)
 		}
 	}
 }
@@ -212,40 +261,12 @@ func hold(t *testing.T, address string, n int, say string) []net.Conn {
 	return all
 }
 
-// TestFloods: clients that ask for nothing, or not to the end, take no one's
-// place.
-func TestFloods(t *testing.T) {
-	t.Parallel()
-	for name, say := range map[string]string{
-		"silent":       "",
-		"half a line":  "GET /mas",
-		"half a head":  "GET /master HTTP/1.1\r\nHost: test\r\nX: ",
-		"no body":      "GET /master HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n",
-		"half a body":  "POST /master HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
-		"served, idle": "GET /master HTTP/1.1\r\nHost: test\r\n\r\n",
-		"second head":  "GET /master HTTP/1.1\r\nHost: test\r\n\r\nGET /master HT",
-		"never reads":  strings.Repeat("GET /status HTTP/1.1\r\nHost: test\r\n\r\n", 20),
-	} {
-		t.Run(name, func(t *testing.T) { // one after the other: there are only so many descriptors
-			address := web(t, watched(t, master))
-			hold(t, address, 600, say)
-			begin := time.Now()
-			for range 20 {
-				if r, err := send(http.MethodGet, address, "/master"); err != nil || r.code != 200 {
-					t.Fatalf("a new client after %v: %d, %v", time.Since(begin), r.code, err)
-				}
-			}
-			t.Logf("20 answers took %v", time.Since(begin))
-		})
-	}
-}
-
 // TestIdleLimit: it is the longest idle that are closed, and no more of them
 // than have to be.
 func TestIdleLimit(t *testing.T) {
 	t.Parallel()
-	const limit, all = 256, 600
-	address := web(t, watched(t, master))
+	const limit, all = 1024, 1400
+	address := web(t, fake.Watched(t, fake.Master))
 	conns := make([]net.Conn, all)
 	readers := make([]*bufio.Reader, all)
 	for i := range conns {
@@ -283,7 +304,7 @@ func TestIdleLimit(t *testing.T) {
 // one waits for it.
 func TestSlowHeader(t *testing.T) {
 	t.Parallel()
-	address := web(t, watched(t, master))
+	address := web(t, fake.Watched(t, fake.Master))
 	slow := hold(t, address, 1, "GET /master HTTP/1.1\r\nX: ")[0]
 	begin := time.Now()
 	over := make(chan error, 1)
@@ -315,8 +336,9 @@ func TestSlowHeader(t *testing.T) {
 // TestBigHeader: a head without end is refused.
 func TestBigHeader(t *testing.T) {
 	t.Parallel()
-	address := web(t, watched(t, master))
-	c := hold(t, address, 1, "GET /master HTTP/1.1\r\nHost: test\r\n"+strings.Repeat("X: "+strings.Repeat("x", 1000)+"\r\n", 1000))[0]
+	address := web(t, fake.Watched(t, fake.Master))
+	c := hold(t, address, 1, "GET /master HTTP/1.1\r\nHost: test\r\n"+
+		strings.Repeat("X: "+strings.Repeat("x", 1000)+"\r\n", 1000))[0]
 	b, err := io.ReadAll(io.LimitReader(c, 1<<20))
 	if errors.Is(err, os.ErrDeadlineExceeded) || strings.Contains(string(b), " 200 ") {
 		t.Errorf("%v, %.100q", err, b)
@@ -327,7 +349,7 @@ func TestBigHeader(t *testing.T) {
 // goleak looks for.
 func TestAbort(t *testing.T) {
 	t.Parallel()
-	address := web(t, watched(t, master))
+	address := web(t, fake.Watched(t, fake.Master))
 	for _, say := range []string{"", "GET", "GET /status HTTP/1.1\r\nHost: test\r\n\r\n"} {
 		for range 100 {
 			c := hold(t, address, 1, say)[0].(*net.TCPConn)
@@ -343,10 +365,10 @@ func TestAbort(t *testing.T) {
 // TestHTTPEnd: Run ends although clients hang on, and the port is free.
 func TestHTTPEnd(t *testing.T) {
 	t.Parallel()
-	n := watched(t, master)
-	h, err := serve.NewHTTP("127.0.0.1:0", http.NotFoundHandler(), n.document)
+	n := fake.Watched(t, fake.Master)
+	h, err := serve.NewHTTP("127.0.0.1:0", "", n.Monitor, http.NotFoundHandler(), n.Document)
 	lab.Check(t, err)
-	stop := until(t, func(ctx context.Context) error { return h.Run(ctx, n.Monitor) })
+	stop := fake.Until(t, h.Run)
 	address := h.Addr().String()
 	hold(t, address, 10, "GET /master HTTP/1.1\r\nHost: test\r\n\r\n")
 	begin := time.Now()
@@ -354,9 +376,9 @@ func TestHTTPEnd(t *testing.T) {
 	if took := time.Since(begin); took > atOnce {
 		t.Errorf("it took %v", took)
 	}
-	again, err := serve.NewHTTP(address, http.NotFoundHandler(), n.document)
+	again, err := serve.NewHTTP(address, "", n.Monitor, http.NotFoundHandler(), n.Document)
 	lab.Check(t, err)
-	until(t, func(ctx context.Context) error { return again.Run(ctx, n.Monitor) })
+	fake.Until(t, again.Run)
 	if r := get(t, address, "/master"); r.code != 200 {
 		t.Errorf("%+v", r)
 	}

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -29,14 +30,17 @@ func NewMetrics(version string, m *checker.Monitor) *Metrics {
 	x := &Metrics{
 		registry: prometheus.NewRegistry(),
 		process:  prometheus.NewRegistry(),
-		checks:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "checks_total", Help: "Checks by their own reason, not damped."}, []string{"reason"}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "check_duration_seconds", Help: "Duration of a check.",
+		checks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "checks_total",
+			Help: "Checks by their own reason, not damped."}, []string{"reason"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "check_duration_seconds",
+			Help:    "Duration of a check.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}}),
 	}
 	for _, r := range checker.Reasons() {
 		x.checks.WithLabelValues(string(r))
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "build_info", Help: "Always 1.",
+		ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
 	x.registry.MustRegister(x.checks, x.duration, build, newStatusCollector(m))
 	x.process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -60,7 +64,9 @@ type addressCollector func() []report.VIP
 
 var (
 	vipDesc      = prometheus.NewDesc(prefix+"vip", "1 while this node holds the address.", []string{"address"}, nil)
-	conflictDesc = prometheus.NewDesc(prefix+"vip_conflict", "1 while another host has the address, though it is wanted here.", []string{"address"}, nil)
+	conflictDesc = prometheus.NewDesc(prefix+"vip_conflict",
+		"1 while another host has the address, though it is wanted here.",
+		[]string{"address"}, nil)
 )
 
 func (c addressCollector) Describe(ch chan<- *prometheus.Desc) { ch <- vipDesc; ch <- conflictDesc }
@@ -70,6 +76,46 @@ func (c addressCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(vipDesc, prometheus.GaugeValue, one(s.Held), s.Address)
 		ch <- prometheus.MustNewConstMetric(conflictDesc, prometheus.GaugeValue, one(s.Conflict), s.Address)
 	}
+}
+
+// WatchedVIPs adds whether this host has the addresses that keepalived holds.
+// Give it before anybody reads.
+func (x *Metrics) WatchedVIPs(present func() map[string]bool) {
+	x.registry.MustRegister(watchedCollector(present))
+}
+
+// A watchedCollector asks when it is asked. An address that is not known has no
+// sample.
+type watchedCollector func() map[string]bool
+
+var watchedDesc = prometheus.NewDesc(prefix+"watched_vip", "1 while this host has the address, which keepalived holds.",
+	[]string{"address"}, nil)
+
+func (c watchedCollector) Describe(ch chan<- *prometheus.Desc) { ch <- watchedDesc }
+
+func (c watchedCollector) Collect(ch chan<- prometheus.Metric) {
+	for address, present := range c() {
+		ch <- prometheus.MustNewConstMetric(watchedDesc, prometheus.GaugeValue, one(present), address)
+	}
+}
+
+// A FileState is what is known of a file that keepalived follows.
+type FileState struct {
+	Behind func() string        // why it does not say the answer; empty if it does
+	Unread func() time.Duration // for how long nobody has read it, if that is too long
+}
+
+// File adds what is known of such a file, by its kind: "track" or "promotion".
+// Give it before anybody reads.
+func (x *Metrics) File(kind string, f FileState) {
+	labels := prometheus.Labels{"kind": kind}
+	x.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: prefix + "file_behind", ConstLabels: labels,
+			Help: "1 while the file does not say the answer, for longer than a second."},
+			func() float64 { return one(f.Behind() != "") }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: prefix + "file_unread_seconds", ConstLabels: labels,
+			Help: "For how long keepalived has not read the file; 0 if it reads it, or that cannot be told."},
+			func() float64 { return f.Unread().Seconds() }))
 }
 
 // Handler serves them.
@@ -93,17 +139,22 @@ func newStatusCollector(m *checker.Monitor) *statusCollector {
 		{"role", "1 for the role that the node said it has in the last check, if it answered.", []string{"role"}},
 		{"reason", "1 for the reason of the answer.", []string{"reason"}},
 		{"transitions_total", "Changes of the answer to this.", []string{"to"}},
+		{"credentials_refused",
+			"1 while the node refuses the password, which the connection no longer needs; a new one would fail.", nil},
 		{"last_transition_timestamp_seconds", "When the answer became what it is.", nil},
 		{"last_check_timestamp_seconds", "When the last check began; 0 if none is done.", nil},
 		{"connected_replicas", "Online replicas of the node.", nil},
 		{"replication_offset_bytes", "Bytes of the replication stream that the node has written or applied.", nil},
 		{"replica_lag_seconds", "Time since the node heard its master; no sample if it has none.", nil},
-		{"replica_behind_bytes", "Bytes of its master's stream that the node has not applied; no sample if the master is not asked.", nil},
+		{"replica_behind_bytes",
+			"Bytes of its master's stream that the node has not applied; no sample if the master is not asked.", nil},
 		{"redis_uptime_seconds", "Age of the Redis process.", nil},
-		{"hello_trust", "1 for what the hellos of the Sentinels make of this node; all 0 with --hello off.", []string{"trust"}},
+		{"guard_state",
+			"1 for what the hellos of the Sentinels make of this node; all 0 with --hello off.", []string{"state"}},
 		{"hello_epoch", "Best config epoch of a hello; no sample before the first.", nil},
 		{"last_hello_timestamp_seconds", "When the last hello of a Sentinel was heard; no sample before the first.", nil},
-		{"sentinels", "Listed Sentinels by what they say of a master: this node, another, or nothing that counts.", []string{"says"}},
+		{"sentinels",
+			"Listed Sentinels by what they say of a master: this node, another, or nothing that counts.", []string{"says"}},
 	} {
 		c.desc[d.name] = prometheus.NewDesc(prefix+d.name, d.help, d.labels, nil)
 	}
@@ -126,26 +177,28 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge("reason", one(s.Verdict.Reason == r), string(r))
 	}
 	answered := !s.Check.Time.IsZero() && s.Check.Err == nil && s.Fresh()
-	for _, r := range []checker.Role{checker.RoleMaster, checker.RoleReplica, checker.RoleActiveReplica, checker.RoleSentinel} {
+	for _, r := range []checker.Role{checker.RoleMaster, checker.RoleReplica, checker.RoleActiveReplica,
+		checker.RoleSentinel} {
 		gauge("role", one(answered && s.Observation.Role == r), string(r))
 	}
 	for _, a := range []checker.Answer{checker.Yes, checker.No, checker.Unknown} {
-		ch <- prometheus.MustNewConstMetric(c.desc["transitions_total"], prometheus.CounterValue, float64(s.Transitions[a]), string(a))
+		ch <- prometheus.MustNewConstMetric(c.desc["transitions_total"], prometheus.CounterValue,
+			float64(s.Transitions[a]), string(a))
 	}
-	hellos := s.Observation.Hellos
-	for _, t := range checker.Trusts() {
-		gauge("hello_trust", one(answered && hellos.Trust == t), string(t))
+	standing := s.Observation.Standing
+	for _, t := range checker.States() {
+		gauge("guard_state", one(answered && standing.State == t), string(t))
 	}
-	if !hellos.Last.IsZero() {
-		gauge("hello_epoch", float64(hellos.Epoch))
-		gauge("last_hello_timestamp_seconds", timestamp(hellos.Last))
+	if !standing.LastHello.IsZero() {
+		gauge("hello_epoch", float64(standing.Epoch))
+		gauge("last_hello_timestamp_seconds", timestamp(standing.LastHello))
 	}
 	says := map[string]int{"this": 0, "another": 0, "nothing": 0}
 	for _, a := range s.Observation.Quorum.Answers {
 		switch {
 		case a.Err != nil:
 			says["nothing"]++
-		case a.Here:
+		case a.NamesUs:
 			says["this"]++
 		default:
 			says["another"]++
@@ -154,6 +207,7 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	for word, n := range says {
 		gauge("sentinels", float64(n), word)
 	}
+	gauge("credentials_refused", one(s.Observation.StaleCredentials != nil))
 	gauge("last_transition_timestamp_seconds", timestamp(s.Since))
 	gauge("last_check_timestamp_seconds", timestamp(s.Check.Time))
 	if !answered {
@@ -184,10 +238,13 @@ func timestamp(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
+// TextfileInterval is the default of [Textfile.Every].
+const TextfileInterval = 15 * time.Second
+
 // A Textfile is a file for the textfile collector of the node exporter.
 type Textfile struct {
 	Path    string
-	Every   time.Duration
+	Every   time.Duration // between two writes of the same state; [TextfileInterval] if 0
 	Metrics *Metrics
 	// Failed is called when the file cannot be written, and with nil when it
 	// can again.
@@ -198,7 +255,7 @@ type Textfile struct {
 // done; then once more, with what is known at the end.
 func (t *Textfile) Run(ctx context.Context, m *checker.Monitor) error {
 	var last error
-	m.Watch(ctx, t.Every, func(checker.Status) {
+	m.Watch(ctx, cmp.Or(t.Every, TextfileInterval), func(checker.Status) {
 		err := t.Write()
 		if (err == nil) != (last == nil) {
 			t.Failed(err)

@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/internal/fake"
 	"redis-is-master/checker/report"
 	"redis-is-master/checker/serve"
 	"redis-is-master/e2e/lab"
@@ -33,19 +34,19 @@ import (
 const prefix = "redis_is_master_"
 
 // measured is a node with its metrics, before its first check.
-func measured(first outcome) (*node, *serve.Metrics) {
-	n := newNode(first)
+func measured(first fake.Outcome) (*fake.Node, *serve.Metrics) {
+	n := fake.New(first)
 	x := serve.NewMetrics("1.2.3", n.Monitor)
-	n.counted = x.Checked
+	n.Counted = x.Checked
 	return n, x
 }
 
 // scrape asks over HTTP, as Prometheus does.
-func scrape(t *testing.T, n *node, x *serve.Metrics) func() string {
+func scrape(t *testing.T, n *fake.Node, x *serve.Metrics) func() string {
 	t.Helper()
-	h, err := serve.NewHTTP("127.0.0.1:0", x.Handler(), n.document)
+	h, err := serve.NewHTTP("127.0.0.1:0", "", n.Monitor, x.Handler(), n.Document)
 	lab.Check(t, err)
-	until(t, func(ctx context.Context) error { return h.Run(ctx, n.Monitor) })
+	fake.Until(t, h.Run)
 	return func() string {
 		t.Helper()
 		r, err := send(http.MethodGet, h.Addr().String(), "/metrics")
@@ -131,7 +132,7 @@ var roles = []string{"master", "replica", "active-replica", "sentinel"}
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	n, x := measured(master)
+	n, x := measured(fake.Master)
 	text := scrape(t, n, x)
 	check := func(reason checker.Reason, role string) families {
 		t.Helper()
@@ -146,16 +147,20 @@ func TestMetrics(t *testing.T) {
 		return f
 	}
 	f := check(checker.ReasonStarting, "")
-	if f.value("last_check_timestamp_seconds") != 0 || f.value("connected_replicas") != -1 || f.value("build_info") != -1 || f.series("build_info")["1.2.3"] != 1 {
+	if f.value("last_check_timestamp_seconds") != 0 || f.value("connected_replicas") != -1 ||
+		f.value("build_info") != -1 ||
+		f.series("build_info")["1.2.3"] != 1 {
 		t.Errorf("before the first check: %v", f)
 	}
 	if counted := f.series("checks_total"); len(counted) != len(reasons()) {
 		t.Errorf("checks_total is not there from the start: %v", counted)
 	}
 
-	n.watch(t)
+	n.Watch(t)
 	f = check(checker.OK, "master")
-	for name, want := range map[string]float64{"connected_replicas": 2, "replication_offset_bytes": 14, "redis_uptime_seconds": 60, "replica_lag_seconds": -1} {
+	for name, want := range map[string]float64{
+		"connected_replicas": 2, "replication_offset_bytes": 14, "redis_uptime_seconds": 60, "replica_lag_seconds": -1,
+	} {
 		if got := f.value(name); got != want {
 			t.Errorf("of a master: %s is %v, want %v", name, got, want)
 		}
@@ -165,16 +170,16 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v ago", name, age)
 		}
 	}
-	n.becomes(t, replica)
+	n.Becomes(t, fake.Replica)
 	f = check(checker.ReasonRole, "replica")
 	if got := f.value("replica_lag_seconds"); got != 2 {
 		t.Errorf("of a replica: lag %v", got)
 	}
-	n.becomes(t, hostile())
+	n.Becomes(t, fake.Hostile())
 	check(checker.ReasonRole, "replica")
-	n.becomes(t, outcome{o: checker.Observation{Role: checker.RoleActiveReplica}})
+	n.Becomes(t, fake.Outcome{O: checker.Observation{Role: checker.RoleActiveReplica}})
 	check(checker.ReasonRole, "active-replica")
-	n.becomes(t, outcome{o: checker.Observation{Role: checker.RoleSentinel}})
+	n.Becomes(t, fake.Outcome{O: checker.Observation{Role: checker.RoleSentinel}})
 	check(checker.ReasonRole, "sentinel")
 
 	before := check(checker.ReasonRole, "sentinel").series("checks_total")
@@ -182,9 +187,11 @@ func TestMetrics(t *testing.T) {
 		if r.Answer() != checker.Unknown || r == checker.ReasonStale {
 			continue
 		}
-		n.becomes(t, failure(r))
+		n.Becomes(t, fake.Failure(r))
 		f = check(r, "") // nothing is known of a node that does not answer
-		for _, name := range []string{"connected_replicas", "replication_offset_bytes", "redis_uptime_seconds", "replica_lag_seconds"} {
+		for _, name := range []string{
+			"connected_replicas", "replication_offset_bytes", "redis_uptime_seconds", "replica_lag_seconds",
+		} {
 			if got := f.value(name); got != -1 {
 				t.Errorf("%s: %s is still %v", r, name, got)
 			}
@@ -201,7 +208,8 @@ func TestMetrics(t *testing.T) {
 	if f.value("check_duration_seconds") != sum {
 		t.Errorf("%v checks were counted, %v measured", sum, f.value("check_duration_seconds"))
 	}
-	if got := f.series("transitions_total"); len(got) != 3 || got["yes"] != 1 || got["no"] != 1 || got["unknown"] != 1 {
+	if got := f.series("transitions_total"); len(got) != 3 || got["yes"] != 1 || got["no"] != 1 ||
+		got["unknown"] != 1 {
 		t.Errorf("transitions %v", got)
 	}
 	n.Stop()
@@ -210,9 +218,9 @@ func TestMetrics(t *testing.T) {
 
 func TestMetricsStale(t *testing.T) {
 	t.Parallel()
-	n, x := measured(master)
+	n, x := measured(fake.Master)
 	n.MaxAge = time.Nanosecond
-	n.watch(t)
+	n.Watch(t)
 	got := scrape(t, n, x)()
 	lint(t, got)
 	f := parse(t, got)
@@ -226,14 +234,15 @@ func TestMetricsStale(t *testing.T) {
 func TestNoSecret(t *testing.T) {
 	t.Parallel()
 	secret := "hunter2"
-	master, replica := master, replica
-	master.o.RunID, replica.o.MasterAddr, replica.o.WireRole = secret, secret+":6379", secret
-	n, x := measured(master)
-	n.watch(t)
+	master, replica := fake.Master, fake.Replica
+	master.O.RunID, replica.O.MasterAddr, replica.O.WireRole = secret, secret+":6379", secret
+	n, x := measured(fake.Master)
+	n.Watch(t)
 	text := scrape(t, n, x)
-	for _, o := range []outcome{master, replica, {err: errors.New("AUTH " + secret)},
-		{err: &checker.Error{Reason: checker.ReasonAuth, Address: "redis://:" + secret + "@x", Err: errors.New(secret), Hint: secret}}} {
-		n.becomes(t, o)
+	for _, o := range []fake.Outcome{master, replica, {Err: errors.New("AUTH " + secret)},
+		{Err: &checker.Error{Reason: checker.ReasonAuth, Address: "redis://:" + secret + "@x", Err: errors.New(secret),
+			Hint: secret}}} {
+		n.Becomes(t, o)
 		if got := text(); strings.Contains(got, secret) {
 			t.Errorf("%s", got)
 		}
@@ -244,8 +253,8 @@ func TestNoSecret(t *testing.T) {
 // daemons in one process are no conflict.
 func TestOwnRegistry(t *testing.T) {
 	t.Parallel()
-	n, x := measured(master)
-	measured(replica)
+	n, x := measured(fake.Master)
+	measured(fake.Replica)
 	alien := prometheus.NewGauge(prometheus.GaugeOpts{Name: "alien", Help: "Of another."})
 	prometheus.MustRegister(alien)
 	defer prometheus.Unregister(alien)
@@ -259,7 +268,7 @@ func TestOwnRegistry(t *testing.T) {
 // when it changes, and else once an hour.
 type textfile struct {
 	t        *testing.T
-	n        *node
+	n        *fake.Node
 	path     string
 	failures chan error // what Failed was called with
 	end      func()
@@ -269,19 +278,18 @@ const every = 15 * time.Second
 
 func newTextfile(t *testing.T, path string) *textfile {
 	t.Helper()
-	n, x := measured(replica)
+	n, x := measured(fake.Replica)
 	f := &textfile{t: t, n: n, path: path, failures: make(chan error, 100)}
 	file := &serve.Textfile{Path: path, Every: every, Metrics: x, Failed: func(err error) { f.failures <- err }}
-	f.end = until(t, func(ctx context.Context) error { return file.Run(ctx, n.Monitor) })
-	stop := until(t, func(ctx context.Context) error { return n.Run(ctx) })
+	f.end = fake.Until(t, func(ctx context.Context) error { return file.Run(ctx, n.Monitor) })
+	stop := fake.Until(t, func(ctx context.Context) error { return n.Run(ctx) })
 	t.Cleanup(func() { stop(); f.end() })
 	synctest.Wait()
 	return f
 }
 
-func (f *textfile) becomes(x outcome) {
-	f.n.next.Store(&x)
-	f.n.Wake()
+func (f *textfile) becomes(x fake.Outcome) {
+	f.n.Turn(x)
 	synctest.Wait()
 }
 
@@ -345,11 +353,11 @@ func TestTextfile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newTextfile(t, path)
 		f.read().isSet(t, "reason", "role", reasons())
-		f.becomes(master)
+		f.becomes(fake.Master)
 		f.read().isSet(t, "reason", "ok", reasons())
-		f.becomes(failure(checker.ReasonTimeout))
+		f.becomes(fake.Failure(checker.ReasonTimeout))
 		f.read().isSet(t, "reason", "timeout", reasons())
-		f.becomes(master)
+		f.becomes(fake.Master)
 
 		// Nothing changes: it is written once a period all the same.
 		before, err := os.Stat(path)
@@ -385,18 +393,26 @@ func TestTextfileStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hangs atomic.Bool
 		over := make(chan struct{})
-		m := &checker.Monitor{Probe: func(context.Context) (checker.Observation, error) {
-			if hangs.Load() {
-				<-over
-			}
-			return master.o, nil
-		}}
+		m := &checker.Monitor{
+			Policy: checker.Policy{AllowUnconfirmed: true},
+			Probe: func(context.Context) (checker.Observation, error) {
+				if hangs.Load() {
+					<-over
+				}
+				return fake.Master.O, nil
+			},
+		}
 		x := serve.NewMetrics("", m)
 		m.Checked = x.Checked
 		f := &textfile{t: t, path: path, failures: make(chan error, 100)}
-		file := &serve.Textfile{Path: path, Every: time.Hour, Metrics: x, Failed: func(err error) { f.failures <- err }}
-		end := until(t, func(ctx context.Context) error { return file.Run(ctx, m) })
-		stop := until(t, func(ctx context.Context) error { return m.Run(ctx) })
+		file := &serve.Textfile{
+			Path:    path,
+			Every:   time.Hour,
+			Metrics: x,
+			Failed:  func(err error) { f.failures <- err },
+		}
+		end := fake.Until(t, func(ctx context.Context) error { return file.Run(ctx, m) })
+		stop := fake.Until(t, func(ctx context.Context) error { return m.Run(ctx) })
 		synctest.Wait()
 		f.read().isSet(t, "reason", "ok", reasons())
 		hangs.Store(true)
@@ -423,9 +439,9 @@ func TestTextfileFails(t *testing.T) {
 		f := newTextfile(t, filepath.Join(dir, "redis.prom"))
 		f.failed()
 		lab.Check(t, os.RemoveAll(dir))
-		f.becomes(master)
+		f.becomes(fake.Master)
 		f.pass(5 * every)
-		f.becomes(replica)
+		f.becomes(fake.Replica)
 		f.failed(true)
 		lab.Check(t, os.Mkdir(dir, 0o755))
 		f.pass(every)
@@ -438,7 +454,7 @@ func TestTextfileFails(t *testing.T) {
 		f.pass(5 * every)
 		f.failed(true)
 		lab.Check(t, os.Mkdir(dir, 0o755))
-		f.becomes(master)
+		f.becomes(fake.Master)
 		f.failed(false)
 		f.read().isSet(t, "reason", "ok", reasons())
 	})
@@ -449,8 +465,8 @@ func TestTextfileFails(t *testing.T) {
 // series that both have.
 func TestTextfileBesideTheExporter(t *testing.T) {
 	t.Parallel()
-	n, x := measured(master)
-	n.watch(t)
+	n, x := measured(fake.Master)
+	n.Watch(t)
 	path := filepath.Join(t.TempDir(), "redis.prom")
 	lab.Check(t, (&serve.Textfile{Path: path, Metrics: x}).Write())
 	own := prometheus.NewRegistry()
@@ -465,15 +481,21 @@ func TestTextfileBesideTheExporter(t *testing.T) {
 	}
 }
 
-// TestAddresses: what becomes of an address that the daemon itself holds.
+// TestAddresses: what becomes of the addresses that the daemon holds, or only
+// watches.
 func TestAddresses(t *testing.T) {
-	n, x := measured(master)
-	states := []report.VIP{{Address: "10.0.0.100/32", Held: true}, {Address: "2001:db8::100/128", Conflict: true, By: "02:00:00:00:00:01"}}
+	n, x := measured(fake.Master)
+	states := []report.VIP{
+		{Address: "10.0.0.100/32", Held: true},
+		{Address: "2001:db8::100/128", Conflict: true, By: "02:00:00:00:00:01"},
+	}
 	x.Addresses(func() []report.VIP { return states })
+	x.WatchedVIPs(func() map[string]bool { return map[string]bool{"10.0.0.101": true, "10.0.0.102": false} })
 	text := scrape(t, n, x)()
 	for _, line := range []string{
 		`vip{address="10.0.0.100/32"} 1`, `vip{address="2001:db8::100/128"} 0`,
 		`vip_conflict{address="10.0.0.100/32"} 0`, `vip_conflict{address="2001:db8::100/128"} 1`,
+		`watched_vip{address="10.0.0.101"} 1`, `watched_vip{address="10.0.0.102"} 0`,
 	} {
 		if !strings.Contains(text, "\n"+prefix+line+"\n") {
 			t.Errorf("no %s", line)

@@ -6,7 +6,7 @@ import (
 	_ "embed" // the page
 	"encoding/base64"
 	"fmt"
-	"io"
+	"html/template"
 	"net/http"
 	"os"
 	"strings"
@@ -33,14 +33,23 @@ func hashOf(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// writePage answers with the document as a page for people.
-func writePage(w http.ResponseWriter, code int, d report.Document) {
+//go:embed page.html
+var pageHTML string
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"yesNo": report.YesNo,
+	"clock": func(t time.Time) string { return t.Local().Format("15:04:05.000") },
+	"brief": func(id string) string { return id[:min(len(id), 12)] }, // enough to tell two apart
+}).Parse(pageHTML))
+
+// renderPage is the document as a page for people.
+func renderPage(d report.Document) string {
 	host, _ := os.Hostname()
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", pagePolicy)
-	w.Header().Set("Referrer-Policy", "no-referrer")
-	w.WriteHeader(code)
-	io.WriteString(w, newView(host, d, time.Now()).render())
+	var b strings.Builder
+	if err := pageTemplate.Execute(&b, newView(host, d, time.Now())); err != nil { // no document can make it fail
+		panic(err)
+	}
+	return b.String()
 }
 
 // wantsPage reports whether a client is a browser: all others get text.
@@ -48,16 +57,21 @@ func wantsPage(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
-// A view is what the page shows, all of it text.
+// A view is what the page shows.
 type view struct {
-	Host, Address, Version, Now         string
+	CSS                                 template.CSS
+	JS                                  template.JS
+	Host, Address, Server, Version, Now string
 	Mark, Word, Tone                    string
 	Reason, Detail, Hint, Stage         string
 	Age, Since, LastCheck, Decided, Yes string
 	Counts                              string
-	VIP                                 []string
+	VIP                                 []report.VIP
+	Troubles                            []string
 	Rules                               []ruleView
-	Facts, Sentinels                    []value
+	Facts                               []report.Fact
+	Standing                            *report.Standing
+	Quorum                              *report.Quorum
 	Strips                              []strip
 	Transitions                         []transitionView
 }
@@ -71,7 +85,9 @@ type transitionView struct{ When, From, FromTone, To, ToTone, After, Why string 
 
 func newView(host string, d report.Document, now time.Time) view {
 	v := view{
-		Host: host, Address: d.Address, Now: now.Format("2006-01-02 15:04:05 MST"),
+		CSS: template.CSS(pageCSS), JS: template.JS(pageJS), VIP: d.VIP, Troubles: d.Troubles(),
+		Host: host, Address: d.Address,
+		Now:  now.Format("2006-01-02 15:04:05 MST"),
 		Tone: tone(d.Reason), Reason: string(d.Reason), Detail: d.Detail, Hint: d.Hint, Stage: string(d.Stage),
 	}
 	v.Yes = map[checker.Role]string{checker.RoleMaster: "Master", checker.RoleReplica: "Replica"}[d.Want]
@@ -80,13 +96,17 @@ func newView(host string, d report.Document, now time.Time) view {
 	case checker.Yes:
 		v.Mark, v.Word = "✓", v.Yes
 	case checker.No:
-		v.Mark, v.Word = "–", map[checker.Role]string{checker.RoleMaster: "Not master", checker.RoleReplica: "Not a replica"}[d.Want]
+		v.Mark, v.Word = "–", map[checker.Role]string{
+			checker.RoleMaster: "Not master", checker.RoleReplica: "Not a replica"}[d.Want]
 		v.Word = cmp.Or(v.Word, "Out of service")
 	default:
 		v.Mark, v.Word = "?", "Unknown"
 	}
 	v.Decided = v.judge(d)
-	v.Facts, v.Sentinels = observed(d)
+	if o := d.Observation; o != nil {
+		v.Facts, v.Standing, v.Quorum = o.Facts(), o.Standing, o.Quorum
+		v.Server = strings.TrimSpace(o.Server + " " + o.Version)
+	}
 	if d.Daemon == nil {
 		return v
 	}
@@ -97,14 +117,12 @@ func newView(host string, d report.Document, now time.Time) view {
 	if d.Daemon.LastCheck != d.Reason {
 		v.LastCheck = string(d.Daemon.LastCheck)
 	}
-	for _, a := range d.VIP {
-		v.VIP = append(v.VIP, a.Text())
-	}
 	n := d.Daemon.Transitions
 	v.Counts = fmt.Sprintf("%d yes, %d no, %d unknown", n[checker.Yes], n[checker.No], n[checker.Unknown])
 	for _, t := range d.Daemon.History {
 		v.Transitions = append(v.Transitions, transitionView{
-			t.Time.Format("2006-01-02 15:04:05.000"), string(t.From), tone(t.From), string(t.To), tone(t.To), duration(t.LastedSeconds), t.Detail,
+			t.Time.Format("2006-01-02 15:04:05.000"), string(t.From), tone(t.From), string(t.To), tone(t.To),
+			duration(t.LastedSeconds), t.Detail,
 		})
 	}
 	v.Strips = []strip{newStrip(d, now, 10*time.Minute, "10 min"), newStrip(d, now, 6*time.Hour, "6 h")}

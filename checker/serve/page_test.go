@@ -2,7 +2,8 @@ package serve_test
 
 import (
 	"bufio"
-	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/internal/fake"
 	"redis-is-master/checker/report"
 	"redis-is-master/checker/serve"
 	"redis-is-master/e2e/lab"
@@ -29,25 +31,31 @@ func browse(t *testing.T, address, path, accept string) reply {
 	return r
 }
 
-var word = regexp.MustCompile(`<section id="answer" data-live class="answer (\w+)" aria-live="polite">\n<h1>([^<]*)</h1>\n<p class="reason"><code>([^<]*)</code>`)
+var word = regexp.MustCompile(
+	`<section id="answer" data-live class="answer (\w+)" aria-live="polite">\n` +
+		`<h1>([^<]*)</h1>\n<p class="reason"><code>([^<]*)</code>`,
+)
 
 // TestStatusPage: a browser is shown the same answer with the same reason, and
 // the code of / stays that of the role.
 func TestStatusPage(t *testing.T) {
 	t.Parallel()
 	words := map[checker.Answer]string{checker.Yes: "Master", checker.No: "Not master", checker.Unknown: "Unknown"}
-	for _, tt := range states {
-		t.Run(tt.name, func(t *testing.T) {
+	for _, tt := range fake.States {
+		t.Run(tt.Name, func(t *testing.T) {
 			t.Parallel()
-			address := web(t, tt.node(t))
-			code := map[bool]int{true: 200, false: 503}[tt.reason == checker.OK]
+			address := web(t, tt.Node(t))
+			code := map[bool]int{true: 200, false: 503}[tt.Reason == checker.OK]
 			for path, want := range map[string]int{"/": code, "/status?page": 200} {
 				r := browse(t, address, path, browser)
 				m := word.FindStringSubmatch(r.body)
-				if r.code != want || m == nil || m[2] != words[tt.reason.Answer()] || m[3] != string(tt.reason) || (m[1] == "yes") != (tt.reason == checker.OK) {
+				if r.code != want || m == nil || m[2] != words[tt.Reason.Answer()] || m[3] != string(tt.Reason) ||
+					(m[1] == "yes") != (tt.Reason == checker.OK) {
 					t.Errorf("%s: %d, want %d: %q\n%s", path, r.code, want, m, r.body)
 				}
-				if r.header.Get("Content-Type") != "text/html; charset=utf-8" || r.header.Get("Cache-Control") != "no-store" || !strings.HasPrefix(r.header.Get("Content-Security-Policy"), "default-src 'none'; ") {
+				if r.header.Get("Content-Type") != "text/html; charset=utf-8" ||
+					r.header.Get("Cache-Control") != "no-store" ||
+					!strings.HasPrefix(r.header.Get("Content-Security-Policy"), "default-src 'none'; ") {
 					t.Errorf("%s: %v", path, r.header)
 				}
 				if strings.Contains(r.body, "<no value>") || strings.Contains(r.body, "ZgotmplZ") {
@@ -56,7 +64,11 @@ func TestStatusPage(t *testing.T) {
 			}
 			// Everybody else gets text, and /status stays a document.
 			for _, accept := range []string{"*/*", "text/plain", ""} {
-				if r := browse(t, address, "/", accept); !strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") || r.code != code {
+				if r := browse(t, address, "/", accept); !strings.HasPrefix(
+					r.header.Get("Content-Type"),
+					"text/plain",
+				) ||
+					r.code != code {
 					t.Errorf("Accept %q: %d %v", accept, r.code, r.header)
 				}
 			}
@@ -75,9 +87,15 @@ func TestStatusPage(t *testing.T) {
 // shown is the page of a document.
 func shown(t *testing.T, d report.Document) string {
 	t.Helper()
-	h, err := serve.NewHTTP("127.0.0.1:0", http.NotFoundHandler(), func() report.Document { return d })
+	h, err := serve.NewHTTP(
+		"127.0.0.1:0",
+		"",
+		&checker.Monitor{},
+		http.NotFoundHandler(),
+		func(checker.Status) report.Document { return d },
+	)
 	lab.Check(t, err)
-	until(t, func(ctx context.Context) error { return h.Run(ctx, &checker.Monitor{}) })
+	fake.Until(t, h.Run)
 	return browse(t, h.Addr().String(), "/", browser).body
 }
 
@@ -88,12 +106,29 @@ func TestEscape(t *testing.T) {
 	last := time.Now()
 	d := report.Document{
 		Answer: checker.No, Reason: evil, Detail: evil, Hint: evil, Address: evil, Stage: evil, Want: evil,
-		Observation: &report.Observation{Role: evil, WireRole: evil, Version: evil, RunID: evil, Failover: evil, Master: evil,
-			Hellos: &report.Hellos{Trust: evil, Detail: evil, Last: &last, Words: []report.Word{{Sentinel: evil, Name: evil, Master: evil}}},
-			Quorum: &report.Quorum{Answers: []report.SentinelAnswer{{Sentinel: evil, Error: evil}}}},
-		VIP:    []report.VIP{{Address: evil, Conflict: true, By: evil}},
-		Rules:  []report.Rule{{Reason: evil, State: evil, Detail: evil}},
-		Daemon: &report.Daemon{Version: evil, LastCheck: evil, Since: last, History: []report.Transition{{Time: last, From: evil, To: evil, Detail: evil}}},
+		Observation: &report.Observation{
+			Role:     evil,
+			WireRole: evil,
+			Version:  evil,
+			RunID:    evil,
+			Failover: evil,
+			Master:   evil,
+			Standing: &report.Standing{
+				State:     evil,
+				Detail:    evil,
+				LastHello: &last,
+				Claims:    []report.Claim{{Sentinel: evil, Name: evil, Master: evil}},
+			},
+			Quorum: &report.Quorum{Answers: []report.SentinelAnswer{{Sentinel: evil, Error: evil}}},
+		},
+		VIP:   []report.VIP{{Address: evil, Conflict: true, By: evil}},
+		Rules: []report.Rule{{Reason: evil, State: evil, Detail: evil}},
+		Daemon: &report.Daemon{
+			Version:   evil,
+			LastCheck: evil,
+			Since:     last,
+			History:   []report.Transition{{Time: last, From: evil, To: evil, Detail: evil}},
+		},
 	}
 	page := shown(t, d)
 	if n := strings.Count(page, "<script"); n != 1 {
@@ -109,6 +144,45 @@ func TestEscape(t *testing.T) {
 	}
 }
 
+// TestPageFacts: it names the server, and says nothing of a master that has a
+// meaning for a replica alone.
+func TestPageFacts(t *testing.T) {
+	t.Parallel()
+	valkey, replica := fake.Master, fake.Replica
+	valkey.O.Server, valkey.O.Version = "Valkey", "8.1.1"
+	page := browse(t, web(t, fake.Watched(t, valkey)), "/", browser).body
+	if !strings.Contains(page, `<span id="server" data-live>Valkey 8.1.1</span>`) ||
+		strings.Contains(page, "link up") ||
+		strings.Contains(page, "syncing</dt>") {
+		t.Errorf("of a master:\n%s", page)
+	}
+	if page := browse(t, web(t, fake.Watched(t, replica)), "/", browser).body; !strings.Contains(
+		page,
+		"<dt>link up</dt><dd>yes</dd>",
+	) {
+		t.Errorf("of a replica:\n%s", page)
+	}
+}
+
+// TestPolicyOfContent: the style and the script are those that the policy names.
+func TestPolicyOfContent(t *testing.T) {
+	t.Parallel()
+	r := browse(t, web(t, fake.Watched(t, fake.Master)), "/", browser)
+	for _, name := range []string{"style", "script"} {
+		m := regexp.MustCompile(`(?s)<`+name+`>(.*?)</`+name+`>`).FindAllStringSubmatch(r.body, -1)
+		if len(m) != 1 {
+			t.Fatalf("%d of <%s>", len(m), name)
+		}
+		sum := sha256.Sum256([]byte(m[0][1]))
+		if want := name + "-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "';"; !strings.Contains(
+			r.header.Get("Content-Security-Policy"),
+			want,
+		) {
+			t.Errorf("the policy %s lacks %s", r.header.Get("Content-Security-Policy"), want)
+		}
+	}
+}
+
 // TestSentinelsView: what the document has of the Sentinels, a table of one
 // row each; without it no section.
 func TestSentinelsView(t *testing.T) {
@@ -117,14 +191,32 @@ func TestSentinelsView(t *testing.T) {
 	if page := shown(t, d); strings.Contains(page, "Sentinels") {
 		t.Errorf("there is a section for nothing:\n%s", page)
 	}
-	d.Observation.Hellos = &report.Hellos{Trust: checker.TrustDenied, Detail: "they name another", Epoch: 7, Words: []report.Word{
-		{Sentinel: "10.0.0.1:26379", Master: "10.0.0.2:6379", Epoch: 7}, {Sentinel: "10.0.0.2:26379", Master: "10.0.0.1:6379", Here: true, Epoch: 6}}}
-	d.Observation.Quorum = &report.Quorum{Answers: []report.SentinelAnswer{{Sentinel: "10.0.0.3:26379", Error: "no route"}, {Sentinel: "10.0.0.1:26379", Master: "10.0.0.2:6379"}}}
+	d.Observation.Standing = &report.Standing{
+		State:  checker.StateDenied,
+		Detail: "they name another",
+		Epoch:  7,
+		Claims: []report.Claim{
+			{
+				Sentinel: "10.0.0.1:26379",
+				RunID:    "abc",
+				Name:     "mymaster",
+				Master:   "10.0.0.2:6379",
+				Epoch:    7,
+			}, {Sentinel: "10.0.0.2:26379", Master: "10.0.0.1:6379", NamesUs: true, Epoch: 6}},
+	}
+	d.Observation.Quorum = &report.Quorum{
+		Answers: []report.SentinelAnswer{
+			{Sentinel: "10.0.0.3:26379", Error: "no route"},
+			{Sentinel: "10.0.0.1:26379", Master: "10.0.0.2:6379"},
+		},
+	}
 	page := shown(t, d)
 	for _, want := range []string{
-		"<h2>What the Sentinels say on the node</h2>", "<dt>trust</dt><dd>denied</dd>", "<th>sentinel</th><th>run id</th><th>name</th><th>master</th><th>here</th>",
-		"<td>10.0.0.1:26379</td><td>–</td><td>–</td><td>10.0.0.2:6379</td><td>no</td><td>7</td>", "<td>10.0.0.2:26379</td>",
-		"<h2>What the listed Sentinels answer</h2>", "<th>error</th>", "<td>no route</td>",
+		"<h2>What the Sentinels say on the node</h2>", "<dt>state</dt><dd>denied: they name another</dd>",
+		"<th>Sentinel</th><th>run id</th><th>name</th><th>master</th><th>this node</th>",
+		"<td>10.0.0.1:26379</td><td>abc</td><td>mymaster</td><td>10.0.0.2:6379</td><td>no</td><td>7</td>",
+		"<td>10.0.0.2:26379</td>",
+		"<h2>What the listed Sentinels answer</h2>", "<th>why it does not count</th>", "<td>no route</td>",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("it does not hold %s:\n%s", want, page)
@@ -171,10 +263,19 @@ func TestStrip(t *testing.T) {
 	now := time.Now()
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	// Ten minutes: 5 min of yes before 4 min ago, 100 ms of timeout, then a replica.
-	d := report.Document{Reason: checker.ReasonRole, Answer: checker.No, Daemon: &report.Daemon{History: []report.Transition{
-		{Time: ago(4 * time.Minute), From: checker.ReasonTimeout, To: checker.ReasonRole, LastedSeconds: .1},
-		{Time: ago(4*time.Minute + 100*time.Millisecond), From: checker.OK, To: checker.ReasonTimeout, LastedSeconds: 300},
-	}}}
+	d := report.Document{
+		Reason: checker.ReasonRole,
+		Answer: checker.No,
+		Daemon: &report.Daemon{History: []report.Transition{
+			{Time: ago(4 * time.Minute), From: checker.ReasonTimeout, To: checker.ReasonRole, LastedSeconds: .1},
+			{
+				Time:          ago(4*time.Minute + 100*time.Millisecond),
+				From:          checker.OK,
+				To:            checker.ReasonTimeout,
+				LastedSeconds: 300,
+			},
+		}},
+	}
 	all := bars(d)
 	if len(all) != 2 || len(all[0]) != 3 {
 		t.Fatalf("%+v", all)
@@ -205,9 +306,13 @@ func TestStrip(t *testing.T) {
 	near("for a day", bars(d)[1][0].Width, 1000)
 
 	// A stale answer is none since it was last known.
-	d = report.Document{Reason: checker.ReasonStale, Answer: checker.Unknown, Daemon: &report.Daemon{AgeSeconds: 60, History: []report.Transition{
-		{Time: ago(5 * time.Minute), From: checker.ReasonRole, To: checker.OK, LastedSeconds: 3600},
-	}}}
+	d = report.Document{
+		Reason: checker.ReasonStale,
+		Answer: checker.Unknown,
+		Daemon: &report.Daemon{AgeSeconds: 60, History: []report.Transition{
+			{Time: ago(5 * time.Minute), From: checker.ReasonRole, To: checker.OK, LastedSeconds: 3600},
+		}},
+	}
 	first = bars(d)[0]
 	if last := first[len(first)-1]; last.Class != "unknown" {
 		t.Errorf("stale is %+v", last)

@@ -38,7 +38,8 @@ func newStrip(d report.Document, now time.Time, span time.Duration, name string)
 		}
 		x := float64(from.Sub(begin)) / float64(span) * stripWidth
 		width := max(float64(to.Sub(from))/float64(span)*stripWidth, thinnest)
-		s.Parts = append(s.Parts, part{tone(r), string(r), fmt.Sprintf("%.2f", min(x, stripWidth-thinnest)), fmt.Sprintf("%.2f", width),
+		s.Parts = append(s.Parts, part{tone(r), string(r), fmt.Sprintf("%.2f", min(x, stripWidth-thinnest)),
+			fmt.Sprintf("%.2f", width),
 			whole.Format("15:04:05"), duration(to.Sub(whole).Seconds())})
 	}
 	history := d.Daemon.History

@@ -5,35 +5,35 @@ import (
 	"time"
 )
 
-// Probes of a round, and how soon the next round begins.
+// The number of probes in a round, and the pauses between rounds.
 const (
-	probes     = 3
-	again      = 20 * time.Millisecond  // after another host has answered, while the address is wanted
-	againLater = 250 * time.Millisecond // and when that has lasted for longer than a planned failover
-	soon       = 3 * time.Second
-	aheadEvery = 100 * time.Millisecond // after a round, while it is not wanted yet
-	aheadGood  = 300 * time.Millisecond // how long what such a round found is good for
-	retry      = 100 * time.Millisecond // after something has failed
-	fight      = 20 * time.Millisecond  // between two additions of an address that somebody else removes
+	probes      = 3
+	reprobe     = 20 * time.Millisecond  // pause after another host has claimed an address that is wanted here
+	slowReprobe = 250 * time.Millisecond // the same pause once the other host has claimed it for slowAfter
+	slowAfter   = 3 * time.Second        // longer than a planned failover
+	aheadPause  = 100 * time.Millisecond // pause between rounds while the address is not wanted yet
+	aheadValid  = 300 * time.Millisecond // how long the result of such a round is valid
+	retryDelay  = 100 * time.Millisecond // pause after a failure
+	readdDelay  = 20 * time.Millisecond  // shortest time between two additions of an address that somebody else removes
 )
 
-// Announcements: three over a second, then one a minute.
+// The holder announces an address three times within a second, then once a minute.
 const (
 	announcements = 3
 	announceGap   = 500 * time.Millisecond
 	announceEvery = time.Minute
 )
 
-// recent is how long a claim of another host is told of.
-const recent = 5 * time.Second
+// conflictFor is how long a claim of another host counts as a conflict.
+const conflictFor = 5 * time.Second
 
 type state int
 
 const (
-	off      state = iota // not wanted: must not be on the interface
-	asking                // wanted: not on the interface until nobody else has it
-	checking              // on the interface, found or put back there: others are asked nevertheless
-	held                  // on the interface
+	off       state = iota // not wanted: must not be on the interface
+	probing                // wanted, but not on the interface until a round of probes is unanswered
+	verifying              // on the interface, where it was found or put back; probes check that nobody else has it
+	held                   // on the interface
 )
 
 type action int
@@ -41,45 +41,43 @@ type action int
 const (
 	remove action = iota
 	add
-	renewal  // of the time after which the kernel removes it
-	ask      // send one probe
-	announce // tell the neighbours
+	renew     // extend the lifetime after which the kernel removes it
+	sendProbe // send one probe
+	announce  // tell the neighbours
 )
 
-// facts are what an address is judged by at one moment.
+// facts are the input of one step of an address.
 type facts struct {
 	now     time.Time
-	want    bool      // the answer is yes, and all that a holder needs is there
-	ahead   bool      // it may be wanted soon: ask already
-	claimed time.Time // when another host last said that it has the address
+	want    bool      // the answer is yes, and the daemon is able to hold an address
+	ahead   bool      // the address may be wanted soon: probe already
+	claimed time.Time // when another host last claimed the address
 }
 
-// An address is what is known of one, and what is to be done next. It does no
-// I/O and reads no clock.
+// An address is the state machine of one address. It does no I/O and reads no clock.
 type address struct {
 	prefix  netip.Prefix
-	gap     time.Duration // from a probe to the next
-	force   time.Duration // after which it is taken from a host that still answers; 0 for never
+	gap     time.Duration // between two probes of a round
+	force   time.Duration // how long another host may claim the address before it is taken anyway; 0 for ever
 	state   state
 	present bool // on the interface, as far as is known
-	stuck   bool // and could not be removed
+	stuck   bool // it could not be removed
 
-	begun time.Time // the round under way; what was claimed before does not count
-	sent  int       // its probes
-	next  time.Time // when the next one is due, or the round is done
+	roundBegun time.Time // claims before it do not count; zero if no round has begun
+	sent       int       // probes of this round
+	next       time.Time // when the next probe is due, or the round ends
 
-	free      time.Time // when a round ended in which nobody answered,
-	freeBegun time.Time // and when it began
-	contested time.Time // since when another host keeps it from us
-	forced    bool
-	taken     time.Time // when it was taken
-	added     time.Time // when it was put onto the interface last
-	announced int
-	announce  time.Time // when the next announcement is due
+	free           time.Time // when an unanswered round ended
+	freeRoundBegun time.Time // when that round began
+	contested      time.Time // since when another host claims an address that is wanted here
+	forced         bool
+	taken          time.Time // when it was last taken or adopted
+	added          time.Time // when it was last put on the interface
+	announced      int
+	nextAnnounce   time.Time
 }
 
-// step says what is to be done now, in this order. Present is as it was
-// before, and whoever does it sets it.
+// step returns the actions that are due now, in order. The caller carries them out and updates present.
 func (a *address) step(f facts) (do []action) {
 	if !f.want {
 		if a.state != off {
@@ -94,13 +92,13 @@ func (a *address) step(f facts) (do []action) {
 			a.round(f.now)
 			return do
 		}
-		before := a.begun
+		before := a.roundBegun
 		free, claimed := a.probe(f, &do)
 		if free {
-			a.free, a.freeBegun = f.now, before
+			a.free, a.freeRoundBegun = f.now, before
 		}
 		if free || claimed {
-			a.round(f.now.Add(aheadEvery))
+			a.round(f.now.Add(aheadPause))
 		}
 		return do
 	}
@@ -108,27 +106,27 @@ func (a *address) step(f facts) (do []action) {
 	case off:
 		switch {
 		case a.present:
-			a.state = checking
+			a.state = verifying
 			a.round(f.now)
 			a.hold(f.now)
-		case !a.free.IsZero() && f.now.Sub(a.free) <= aheadGood && f.claimed.Before(a.freeBegun):
+		case !a.free.IsZero() && f.now.Sub(a.free) <= aheadValid && f.claimed.Before(a.freeRoundBegun):
 			return a.take(f.now, do)
 		default:
-			a.state = asking
-			if a.begun.IsZero() {
+			a.state = probing
+			if a.roundBegun.IsZero() {
 				a.round(f.now)
 			}
 		}
 	case held:
-		if !a.present && f.now.Sub(a.added) >= fight {
-			a.state, a.added = checking, f.now
+		if !a.present && f.now.Sub(a.added) >= readdDelay {
+			a.state, a.added = verifying, f.now
 			a.round(f.now)
 			a.hold(f.now)
 			do = append(do, add)
 		}
 	}
 	switch a.state {
-	case asking:
+	case probing:
 		if a.present {
 			do = append(do, remove)
 		}
@@ -138,9 +136,9 @@ func (a *address) step(f facts) (do []action) {
 			if a.contested.IsZero() {
 				a.contested = f.now
 			}
-			pause := again
-			if f.now.Sub(a.contested) > soon {
-				pause = againLater
+			pause := reprobe
+			if f.now.Sub(a.contested) > slowAfter {
+				pause = slowReprobe
 			}
 			a.round(f.now.Add(pause))
 		case free:
@@ -150,109 +148,110 @@ func (a *address) step(f facts) (do []action) {
 			a.forced = true
 			return a.take(f.now, do)
 		}
-	case checking:
+	case verifying:
 		free, claimed := a.probe(f, &do)
 		switch {
 		case claimed && !a.forced:
-			a.state, a.contested = asking, f.now
-			a.round(f.now.Add(again))
+			a.state, a.contested = probing, f.now
+			a.round(f.now.Add(reprobe))
 			return append(do, remove)
 		case free, claimed:
 			a.state = held
 		}
 		fallthrough
 	case held:
-		if !a.present && f.now.Sub(a.added) >= fight {
+		if !a.present && f.now.Sub(a.added) >= readdDelay {
 			a.added = f.now
 			do = append(do, add)
 		}
-		if !f.now.Before(a.announce) {
+		if !f.now.Before(a.nextAnnounce) {
 			do = append(do, announce)
 			a.announced++
-			a.announce = f.now.Add(announceEvery)
+			a.nextAnnounce = f.now.Add(announceEvery)
 			if a.announced < announcements {
-				a.announce = f.now.Add(announceGap)
+				a.nextAnnounce = f.now.Add(announceGap)
 			}
 		}
 	}
 	return do
 }
 
-// round begins a new round of probes at a time.
-func (a *address) round(at time.Time) { a.begun, a.sent, a.next = time.Time{}, 0, at }
+// round makes a new round of probes begin at a time.
+func (a *address) round(at time.Time) { a.roundBegun, a.sent, a.next = time.Time{}, 0, at }
 
-// probe goes on with the round, and reports whether it is done and nobody has
-// answered, or somebody has.
+// probe continues the round. It reports free when the round has ended without
+// an answer, and claimed when another host has claimed the address since it began.
 func (a *address) probe(f facts, do *[]action) (free, claimed bool) {
 	switch {
-	case !a.begun.IsZero() && f.claimed.After(a.begun):
+	case !a.roundBegun.IsZero() && f.claimed.After(a.roundBegun):
 		return false, true
 	case f.now.Before(a.next):
 		return false, false
-	case a.sent == probes && f.now.Sub(a.begun) <= 2*probes*a.gap:
+	case a.sent == probes && f.now.Sub(a.roundBegun) <= 2*probes*a.gap:
 		return true, false
 	case a.sent == probes:
-		a.round(f.now) // it was kept from running, and so, perhaps, from hearing
-		a.begun = f.now
+		a.round(f.now) // the process was stopped meanwhile, and may have missed an answer
+		a.roundBegun = f.now
 	case a.sent == 0:
-		a.begun = f.now
+		a.roundBegun = f.now
 	}
 	a.sent++
 	a.next = f.now.Add(a.gap)
-	*do = append(*do, ask)
+	*do = append(*do, sendProbe)
 	return false, false
 }
 
-// take is what follows when nobody else has the address.
+// take puts the address on the interface and announces it.
 func (a *address) take(now time.Time, do []action) []action {
 	a.state, a.added = held, now
 	a.hold(now)
-	a.announced, a.announce = 1, now.Add(announceGap)
+	a.announced, a.nextAnnounce = 1, now.Add(announceGap)
 	return append(do, add, announce)
 }
 
+// hold begins a new period of holding the address.
 func (a *address) hold(now time.Time) {
-	a.contested, a.taken, a.announced, a.announce = time.Time{}, now, 0, now
+	a.contested, a.taken, a.announced, a.nextAnnounce = time.Time{}, now, 0, now
 }
 
-// failed takes what could not be done.
+// failed notes that an action has failed.
 func (a *address) failed(what action, now time.Time) {
 	switch what {
-	case ask:
-		a.round(now.Add(retry)) // a probe that was not sent proves nothing
+	case sendProbe:
+		a.round(now.Add(retryDelay)) // without all its probes a round proves nothing
 	case add:
-		a.state = asking
-		a.round(now.Add(retry))
+		a.state = probing
+		a.round(now.Add(retryDelay))
 	}
 }
 
-// due is when the next step is to be taken if nothing happens.
+// due is when the next step is needed if no fact changes.
 func (a *address) due(f facts) time.Time {
 	idle := f.now.Add(time.Hour)
 	switch {
 	case a.present && !f.want:
-		return f.now.Add(fight)
+		return f.now.Add(readdDelay)
 	case !f.want && !f.ahead:
 		return idle
 	case a.state == held && !a.present:
-		return a.added.Add(fight)
+		return a.added.Add(readdDelay)
 	case a.state == held:
-		return a.announce
-	case a.state == asking && a.force > 0 && !a.contested.IsZero():
+		return a.nextAnnounce
+	case a.state == probing && a.force > 0 && !a.contested.IsZero():
 		return earlier(a.next, a.contested.Add(a.force))
-	case a.state == checking:
-		return earlier(a.next, a.announce)
+	case a.state == verifying:
+		return earlier(a.next, a.nextAnnounce)
 	}
 	return a.next
 }
 
-// conflict reports whether another host has an address that is wanted here.
+// conflict reports whether another host claims an address that is wanted here.
 func (a *address) conflict(f facts) bool {
 	switch a.state {
-	case asking:
+	case probing:
 		return !a.contested.IsZero()
-	case held, checking:
-		return f.claimed.After(a.taken) && f.now.Sub(f.claimed) < recent
+	case held, verifying:
+		return f.claimed.After(a.taken) && f.now.Sub(f.claimed) < conflictFor
 	}
 	return false
 }

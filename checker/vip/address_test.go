@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"redis-is-master/checker"
 )
 
 // A world is one address, a clock, and another host that may have it, too.
@@ -40,11 +42,12 @@ func (w *world) step() {
 			if !w.want {
 				w.t.Fatal("added without a yes")
 			}
-			if w.other && !w.a.forced && before != held && before != checking && w.claimed.After(w.now.Add(-aheadGood)) {
+			onInterface := before == held || before == verifying
+			if w.other && !w.a.forced && !onInterface && w.claimed.After(w.now.Add(-aheadValid)) {
 				w.t.Fatalf("taken at %v from a host that answers", w.now.Sub(zero))
 			}
 			w.a.present = true
-		case ask:
+		case sendProbe:
 			if w.other {
 				w.claimed = w.now.Add(time.Millisecond)
 			}
@@ -54,7 +57,7 @@ func (w *world) step() {
 	if !w.want && w.a.present {
 		w.t.Fatal("on the interface without a yes")
 	}
-	if w.a.present != (w.a.state == held || w.a.state == checking) && w.now.Sub(w.a.added) > fight {
+	if w.a.present != (w.a.state == held || w.a.state == verifying) && w.now.Sub(w.a.added) > readdDelay {
 		w.t.Fatalf("present %v in state %v", w.a.present, w.a.state)
 	}
 	if !w.a.due(w.facts()).After(w.now) && w.a.due(w.facts()).Before(w.now.Add(-time.Second)) {
@@ -105,8 +108,8 @@ func TestAddress(t *testing.T) {
 		"nobody has it": func(t *testing.T, w *world) {
 			w.want = true
 			between(t, "taken", w.until(true, time.Second), 60*ms, 61*ms)
-			if w.count(ask) != probes {
-				t.Errorf("%d probes", w.count(ask))
+			if w.count(sendProbe) != probes {
+				t.Errorf("%d probes", w.count(sendProbe))
 			}
 		},
 		"the answer ends": func(t *testing.T, w *world) {
@@ -115,7 +118,7 @@ func TestAddress(t *testing.T) {
 			w.want = false
 			between(t, "removed", w.until(false, time.Second), 0, 0)
 		},
-		"the answer ends while others are asked": func(t *testing.T, w *world) {
+		"the answer ends during the probes": func(t *testing.T, w *world) {
 			w.want = true
 			w.run(40 * ms)
 			w.want = false
@@ -126,29 +129,29 @@ func TestAddress(t *testing.T) {
 		"another host has it for a while": func(t *testing.T, w *world) {
 			w.want, w.other = true, true
 			w.run(time.Second)
-			if n := w.count(ask); n < 40 {
-				t.Errorf("asked %d times in the second of a planned failover", n)
+			if n := w.count(sendProbe); n < 40 {
+				t.Errorf("%d probes in the second of a planned failover", n)
 			}
 			w.run(9 * time.Second)
-			if n := w.count(ask); n > 200 {
-				t.Errorf("asked %d times in ten seconds", n)
+			if n := w.count(sendProbe); n > 200 {
+				t.Errorf("%d probes in ten seconds", n)
 			}
 			if w.count(add) > 0 || !w.a.conflict(w.facts()) {
 				t.Error("taken, or no conflict")
 			}
 			w.other = false
-			between(t, "taken", w.until(true, time.Second), 60*ms, 60*ms+againLater+ms)
+			between(t, "taken", w.until(true, time.Second), 60*ms, 60*ms+slowReprobe+ms)
 			if w.a.conflict(w.facts()) {
 				t.Error("still a conflict")
 			}
 		},
-		"asked ahead, and nobody has it": func(t *testing.T, w *world) {
+		"probed ahead, and nobody has it": func(t *testing.T, w *world) {
 			w.ahead = true
 			w.run(time.Second)
 			w.want, w.ahead = true, false
 			between(t, "taken", w.until(true, time.Second), 0, 0)
 		},
-		"asked ahead, and another has it": func(t *testing.T, w *world) {
+		"probed ahead, and another has it": func(t *testing.T, w *world) {
 			w.ahead, w.other = true, true
 			w.run(time.Second)
 			if w.a.conflict(w.facts()) {
@@ -160,7 +163,7 @@ func TestAddress(t *testing.T) {
 				t.Error("taken")
 			}
 		},
-		"asked ahead, and then another has taken it": func(t *testing.T, w *world) {
+		"probed ahead, and then another takes it": func(t *testing.T, w *world) {
 			w.ahead = true
 			w.run(170 * ms)
 			w.other, w.claimed = true, w.now // by its announcement
@@ -170,11 +173,11 @@ func TestAddress(t *testing.T) {
 				t.Error("taken")
 			}
 		},
-		"asked ahead, too long ago": func(t *testing.T, w *world) {
+		"probed ahead, too long ago": func(t *testing.T, w *world) {
 			w.ahead = true
 			w.run(time.Second)
 			w.ahead = false
-			w.now = w.now.Add(aheadGood + 61*ms)
+			w.now = w.now.Add(aheadValid + 61*ms)
 			w.other, w.want = true, true
 			w.run(time.Second)
 			if w.count(add) > 0 {
@@ -236,7 +239,7 @@ func TestAddress(t *testing.T) {
 			w.now = w.now.Add(2 * ms)
 			between(t, "given up", w.until(false, time.Second), 0, 2*ms)
 		},
-		"somebody adds it while others are asked": func(t *testing.T, w *world) {
+		"somebody adds it during the probes": func(t *testing.T, w *world) {
 			w.want, w.other = true, true
 			w.run(20 * ms)
 			w.a.present = true
@@ -252,7 +255,8 @@ func TestAddress(t *testing.T) {
 					at = append(at, w.now.Sub(begun))
 				}
 			}
-			want := []time.Duration{500 * ms, time.Second, 61 * time.Second, 121 * time.Second} // and the one with which it was taken
+			// The first announcement is made with the addition.
+			want := []time.Duration{500 * ms, time.Second, 61 * time.Second, 121 * time.Second}
 			if !slices.Equal(at, want) {
 				t.Errorf("after %v, want %v", at, want)
 			}
@@ -261,10 +265,10 @@ func TestAddress(t *testing.T) {
 			w.want = true
 			for begun := w.now; w.now.Sub(begun) < time.Second; w.now = w.now.Add(ms) {
 				for _, what := range w.a.step(w.facts()) {
-					if what != ask {
-						t.Fatalf("%v, though nobody could be asked", what)
+					if what != sendProbe {
+						t.Fatalf("%v, though no probe could be sent", what)
 					}
-					w.a.failed(ask, w.now)
+					w.a.failed(sendProbe, w.now)
 				}
 			}
 		},
@@ -284,14 +288,14 @@ func TestAddress(t *testing.T) {
 				t.Errorf("%d tries in a second", tries)
 			}
 		},
-		"kept from running while others are asked": func(t *testing.T, w *world) {
+		"stopped during the probes": func(t *testing.T, w *world) {
 			w.want = true
 			w.run(45 * ms)
-			asked := w.count(ask)
+			asked := w.count(sendProbe)
 			w.now = w.now.Add(time.Second)
 			w.step()
-			if w.a.present || w.count(ask) == asked {
-				t.Error("a probe was believed whose answers may not have been heard")
+			if w.a.present || w.count(sendProbe) == asked {
+				t.Error("taken after probes whose answers may have been missed")
 			}
 			between(t, "taken", w.until(true, time.Second), 60*ms, 61*ms)
 		},
@@ -317,7 +321,7 @@ func TestAddressAtRandom(t *testing.T) {
 				w.ahead = !w.want && !w.ahead
 			case 2:
 				// The other host does as we do: it does not take what we have.
-				w.other = !w.other && !w.a.present && w.now.Sub(w.a.free) > aheadGood && w.a.begun.IsZero()
+				w.other = !w.other && !w.a.present && w.now.Sub(w.a.free) > aheadValid && w.a.roundBegun.IsZero()
 			case 3:
 				w.a.present = draw.IntN(2) == 0
 			case 4:
@@ -327,3 +331,6 @@ func TestAddressAtRandom(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckedBeforeRun: a check that ends before Run feeds no companion, for there is none.
+func TestCheckedBeforeRun(t *testing.T) { new(VIP).Checked(checker.Check{}) }

@@ -20,25 +20,25 @@ import (
 // patience is how long a companion may take to end.
 const patience = 3 * time.Second
 
-// A companion is a process that removes the addresses when this one is killed
-// or stops feeding it. It holds the other end of a pipe: a byte means that the
-// answer was yes a moment ago, the end of the file that this process is gone.
+// A companion is a child process that removes the addresses when this process is killed or stops feeding it. It reads
+// a pipe: a byte means that the answer was yes a moment ago, the end of the file that this process is gone.
 type companion struct {
 	argv    []string
 	maxAge  time.Duration
 	logger  *slog.Logger
 	changed func()
+	locks   []*os.File // inherited, so that they are held until both processes are gone
 
 	mu    sync.Mutex
 	pipe  int       // our end, -1 if there is none
-	ready bool      // it has said that it would act
-	lost  time.Time // when it was ready last, and is no more
-	begun time.Time // when it was started first; set before run
+	ready bool      // it has said that it is able to remove the addresses
+	lost  time.Time // when it stopped being ready
+	begun time.Time // when it was first started; set before run
 	kill  func()
 }
 
-// run starts it, and again when it has ended, until ctx is done; then it ends
-// it and waits for that.
+// run starts the companion, and restarts it when it has ended, until ctx is done. Then it ends the companion and waits
+// for that.
 func (c *companion) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		begun := time.Now()
@@ -46,30 +46,32 @@ func (c *companion) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.logger.Error("the companion process, which removes the addresses when this one is killed, has ended: it is started again", "error", err)
+		c.logger.Error("the companion process, which removes the addresses when the daemon is killed, has ended: "+
+			"it is started again", "error", err)
 		if time.Since(begun) < c.maxAge {
 			select {
 			case <-ctx.Done():
-			case <-time.After(retry):
+			case <-time.After(retryDelay):
 			}
 		}
 	}
 }
 
-// once runs it until it ends.
+// once runs the companion until it ends.
 func (c *companion) once(ctx context.Context) error {
 	var in [2]int
 	if err := unix.Pipe2(in[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return os.NewSyscallError("pipe2", err)
 	}
-	// Small, so that it is full soon if the companion hangs.
+	// A small pipe is full soon if the companion hangs.
 	unix.FcntlInt(uintptr(in[1]), unix.F_SETPIPE_SZ, os.Getpagesize())
 	stdin := os.NewFile(uintptr(in[0]), "pipe")
 	cmd := exec.Command("/proc/self/exe", c.argv[1:]...)
 	cmd.Args[0] = c.argv[0]
-	cmd.Env = []string{} // there may be a password in ours
+	cmd.Env = []string{} // ours may hold a password
 	cmd.Stdin, cmd.Stderr = stdin, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what ends our group must not end it
+	cmd.ExtraFiles = c.locks
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a signal to our process group must not end it
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -96,15 +98,15 @@ func (c *companion) once(ctx context.Context) error {
 	})()
 	var b [1]byte
 	if _, err = io.ReadFull(out, b[:]); err == nil {
-		c.set(true)
+		c.setReady(true)
 		io.Copy(io.Discard, out) // until it ends
 	}
-	c.set(false)
+	c.setReady(false)
 	hangUp()
 	return errors.Join(err, cmd.Wait())
 }
 
-func (c *companion) set(ready bool) {
+func (c *companion) setReady(ready bool) {
 	c.mu.Lock()
 	if c.ready && !ready {
 		c.lost = time.Now()
@@ -114,22 +116,22 @@ func (c *companion) set(ready bool) {
 	c.changed()
 }
 
-// guards reports whether an address may be held: it is there, or was a moment
-// ago and is being started again.
-func (c *companion) guards(now time.Time) bool {
+// protects reports whether an address may be held: the companion is ready, or it ended a moment ago and is being
+// restarted.
+func (c *companion) protects(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ready || !c.lost.IsZero() && now.Sub(c.lost) <= c.maxAge
 }
 
-// starting reports whether it is being started for the first time.
+// starting reports whether the companion is being started for the first time.
 func (c *companion) starting(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.ready && c.lost.IsZero() && now.Sub(c.begun) <= c.maxAge
 }
 
-// feed says that the answer is yes. It does not wait.
+// feed tells the companion that the answer is yes. It does not wait.
 func (c *companion) feed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,11 +143,11 @@ func (c *companion) feed() {
 	}
 }
 
-// Guard is what the companion process does: it removes the addresses when
-// nothing comes on stdin for maxAge, and returns, having removed them, when
-// stdin ends. It writes one byte when it is ready.
-func Guard(stdin io.Reader, ready io.Writer, interfaceName string, addresses []netip.Prefix, maxAge time.Duration, logger *slog.Logger) error {
-	// It ends when the daemon does, and not before.
+// Guard is the main function of the companion process. It removes the addresses when nothing comes on stdin for maxAge.
+// When stdin ends, it removes them and returns. It writes one byte to ready when it is able to.
+func Guard(stdin io.Reader, ready io.Writer, interfaceName string, addresses []netip.Prefix, maxAge time.Duration,
+	logger *slog.Logger) error {
+	// It ends after the daemon, and by nothing else.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	k, err := openKernel(interfaceName)
 	if err != nil {
@@ -164,7 +166,7 @@ func Guard(stdin io.Reader, ready io.Writer, interfaceName string, addresses []n
 			fed <- struct{}{}
 		}
 	}()
-	ready.Write([]byte{1}) // if nobody reads it, stdin has ended as well
+	ready.Write([]byte{1}) // nobody can have closed it but the daemon at its end, and then stdin has ended as well
 	starved := time.NewTimer(maxAge)
 	defer starved.Stop()
 	for {
@@ -174,44 +176,44 @@ func Guard(stdin io.Reader, ready io.Writer, interfaceName string, addresses []n
 				starved.Reset(maxAge)
 				continue
 			}
-			removed, err := k.clear(l.index, addresses, true)
-			tell(logger, "the daemon is gone", removed, err)
+			removed, killed, err := k.clear(l.index, addresses, true)
+			logRemoval(logger, "the daemon is gone", removed, killed, err)
 			return err
 		case <-starved.C:
-			removed, err := k.clear(l.index, addresses, false)
-			tell(logger, fmt.Sprintf("the daemon has not said yes for %v", maxAge), removed, err)
+			removed, killed, err := k.clear(l.index, addresses, false)
+			logRemoval(logger, fmt.Sprintf("the daemon has not said yes for %v", maxAge), removed, killed, err)
 			if err != nil {
-				starved.Reset(fight)
+				starved.Reset(readdDelay)
 			}
 		}
 	}
 }
 
-func tell(logger *slog.Logger, why string, removed []netip.Prefix, err error) {
+func logRemoval(logger *slog.Logger, why string, removed []netip.Prefix, killed int, err error) {
 	if err != nil {
 		logger.Error("companion: "+why+": cannot remove the addresses", "error", err)
 	}
 	if len(removed) > 0 {
-		logger.Warn("companion: "+why+": the addresses are removed", "addresses", removed)
+		logger.Warn("companion: "+why+": the addresses are removed", "addresses", removed, "connections", killed)
 	}
 }
 
-// Remove removes the addresses from the interface, for whoever cleans up
-// after a daemon.
+// Remove removes the addresses from the interface and ends their connections, after a daemon that could not do so.
 func Remove(interfaceName string, addresses []netip.Prefix) error {
 	k, err := openKernel(interfaceName)
 	if err != nil {
 		return err
 	}
 	defer k.close()
-	_, err = k.clear(0, addresses, true)
+	_, _, err = k.clear(0, addresses, true)
 	return err
 }
 
-// clear removes the addresses from the interface of the kernel's name, and
-// from that of an index, and returns those that were there. An interface that
-// does not exist has none.
-func (k *kernel) clear(index int, addresses []netip.Prefix, insist bool) (removed []netip.Prefix, err error) {
+// clear drops the addresses from the interface of the kernel's name, and from that of an index, and returns those that
+// it removed and how many of their connections it ended. If insist is set, it tries again for two seconds. An interface
+// that does not exist has no addresses.
+func (k *kernel) clear(index int, addresses []netip.Prefix, insist bool) (
+	removed []netip.Prefix, killed int, err error) {
 	for try := range 100 {
 		err = nil
 		indexes := []int{index}
@@ -219,38 +221,14 @@ func (k *kernel) clear(index int, addresses []netip.Prefix, insist bool) (remove
 			indexes = append(indexes, l.index)
 		}
 		for _, i := range indexes {
-			for _, p := range addresses {
-				was, rerr := k.removeAll(i, p)
-				removed, err = append(removed, was...), errors.Join(err, rerr)
+			for _, d := range k.drop(i, addresses...) {
+				removed, killed, err = append(removed, d.found...), killed+d.killed, errors.Join(err, d.err)
 			}
 		}
 		if err == nil || !insist || try == 99 {
 			break
 		}
-		time.Sleep(fight)
+		time.Sleep(readdDelay)
 	}
-	return removed, err
-}
-
-// removeAll removes an address, whatever length somebody has added it with,
-// and returns what was there.
-func (k *kernel) removeAll(index int, p netip.Prefix) (removed []netip.Prefix, err error) {
-	if index == 0 {
-		return nil, nil
-	}
-	gone, err := k.remove(index, p)
-	if gone {
-		removed = append(removed, p)
-	}
-	found, lerr := k.list(index)
-	err = errors.Join(err, lerr)
-	for _, other := range found {
-		if other.Addr() == p.Addr() {
-			gone, rerr := k.remove(index, other)
-			if err = errors.Join(err, rerr); gone {
-				removed = append(removed, other)
-			}
-		}
-	}
-	return removed, err
+	return removed, killed, err
 }

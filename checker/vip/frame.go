@@ -7,9 +7,10 @@ import (
 	"net/netip"
 )
 
-// Offsets into an Ethernet frame, and what is there.
+// Offsets into an Ethernet frame, lengths, and values.
 const (
-	header = 14 // destination, source, type
+	header      = 14 // destination, source, type
+	etherSource = 6
 
 	typeARP  = 0x0806
 	typeIPv6 = 0x86dd
@@ -27,7 +28,7 @@ const (
 
 var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// probe asks whether anybody has an address, without saying that we have it.
+// probe is a frame that asks who has an address, and does not claim it.
 //
 // Format: RFC 5227, section 1.1, the ARP Probe; for IPv6 the Neighbor
 // Solicitation of RFC 4862, section 5.4.2.
@@ -40,7 +41,7 @@ func probe(mac net.HardwareAddr, addr netip.Addr) []byte {
 	return neighbor(mac, netip.IPv6Unspecified(), group, []byte{solicitation, 0, 0, 0, 0, 0, 0, 0}, addr, nil)
 }
 
-// announcement tells all neighbours that we have an address.
+// announcement is a frame that tells all neighbours that mac has an address.
 //
 // Format: RFC 5227, section 1.1, the ARP Announcement; for IPv6 the
 // unsolicited Neighbor Advertisement of RFC 4861, section 7.2.6, with the
@@ -54,7 +55,7 @@ func announcement(mac net.HardwareAddr, addr netip.Addr) []byte {
 		append([]byte{2, 1}, mac...))
 }
 
-// arp is a request for target.
+// arp is an ARP request for target.
 //
 // Format: RFC 826.
 func arp(mac net.HardwareAddr, sender []byte, target netip.Addr) []byte {
@@ -98,23 +99,22 @@ func checksum(from, to netip.Addr, message []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// claim reads a frame that says that its sender has an address, and returns
-// the sender; nil if it does not.
+// claim returns the sender of a frame which says that its sender has an address; nil if it is another frame.
 func claim(frame []byte, addr netip.Addr) net.HardwareAddr {
 	if len(frame) < header {
 		return nil
 	}
-	var says bool
+	var claims bool
 	switch kind := binary.BigEndian.Uint16(frame[12:]); {
 	case addr.Is4() && kind == typeARP:
-		says = len(frame) >= arpLength && bytes.Equal(frame[header:header+6], []byte{0, 1, 8, 0, 6, 4}) &&
+		claims = len(frame) >= arpLength && bytes.Equal(frame[header:header+6], []byte{0, 1, 8, 0, 6, 4}) &&
 			bytes.Equal(frame[arpSender:arpSender+4], addr.AsSlice())
 	case addr.Is6() && kind == typeIPv6:
-		says = len(frame) >= icmpTarget+16 && frame[header+6] == protoICMPv6 && frame[icmp] == advertisement &&
+		claims = len(frame) >= icmpTarget+16 && frame[header+6] == protoICMPv6 && frame[icmp] == advertisement &&
 			bytes.Equal(frame[icmpTarget:icmpTarget+16], addr.AsSlice())
 	}
-	if !says {
+	if !claims {
 		return nil
 	}
-	return bytes.Clone(frame[6:12])
+	return bytes.Clone(frame[etherSource : etherSource+6])
 }

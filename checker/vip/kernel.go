@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A kernel is the addresses of one interface.
+// A kernel reads and changes the addresses of one interface.
 type kernel struct {
 	name   string
 	handle *netlink.Handle
@@ -30,14 +30,14 @@ func openKernel(name string) (*kernel, error) {
 
 func (k *kernel) close() { k.handle.Close() }
 
-// A link is what is known of the interface. The zero link has none.
+// A link is the state of the interface. The zero link stands for an interface that does not exist.
 type link struct {
 	index int
-	up    bool // and its cable is plugged in
+	up    bool // with a carrier
 	mac   net.HardwareAddr
 }
 
-// link looks it up by its name.
+// link looks the interface up by its name.
 func (k *kernel) link() (link, error) {
 	l, err := k.handle.LinkByName(k.name)
 	if err != nil {
@@ -51,21 +51,101 @@ func (k *kernel) link() (link, error) {
 	return link{a.Index, a.RawFlags&up == up, a.HardwareAddr}, nil
 }
 
-// put adds an address, or renews it: the kernel removes it by itself when it
-// was not renewed for a time, whoever has died or hangs.
+// hardwareAddresses are those of all interfaces of this host.
+func (k *kernel) hardwareAddresses() (all []net.HardwareAddr, err error) {
+	links, err := k.handle.LinkList()
+	for _, l := range links {
+		if mac := l.Attrs().HardwareAddr; len(mac) == 6 {
+			all = append(all, mac)
+		}
+	}
+	return all, err
+}
+
+// put adds or renews an address. The kernel removes one that is not renewed within expires by itself.
 func (k *kernel) put(index int, p netip.Prefix, expires time.Duration) error {
 	a := entry(index, p)
 	a.ValidLft = int((expires + time.Second - 1) / time.Second)
 	if p.Addr().Is4() {
 		a.PreferedLft = a.ValidLft
 	} else {
-		a.Flags = unix.IFA_F_NODAD // the probe was ours; and not to be the source of what the host sends
+		a.Flags = unix.IFA_F_NODAD // we have probed; and deprecated, so that the host does not send from it by default
 	}
-	return k.handle.AddrReplace(nil, a)
+	if err := k.handle.AddrReplace(nil, a); err != nil || p.Addr().Is6() {
+		return err
+	}
+	// The kernel makes this route with the address. A daemon that died in [kernel.drop] may have removed it.
+	if err := k.handle.RouteAdd(localRoute(index, p)); !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
 }
 
-// remove removes an address, and reports whether it was there. That it was
-// not, or its interface is not, is no error.
+// localRoute makes the host receive what is sent to an IPv4 address, and answer ARP for it.
+func localRoute(index int, p netip.Prefix) *netlink.Route {
+	ip := net.IP(p.Addr().AsSlice())
+	return &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST,
+		Protocol: unix.RTPROT_KERNEL, Dst: &net.IPNet{IP: ip, Mask: net.CIDRMask(32, 32)}, Src: ip}
+}
+
+// A dropped is what [kernel.drop] did about one address.
+type dropped struct {
+	found   []netip.Prefix // the address with each length that it had on the interface
+	err     error          // it may still be on the interface
+	killed  int            // its connections that were ended
+	killErr error
+}
+
+// drop removes addresses, whatever length somebody has added them with, and ends their connections. First of all it
+// makes the host deaf to all the addresses. An IPv4 address is on the interface until its connections have ended, for
+// the host can send no reset without it, but no ARP request is answered then and no packet is received.
+func (k *kernel) drop(index int, addresses ...netip.Prefix) []dropped {
+	done := make([]dropped, len(addresses))
+	if index == 0 {
+		return done
+	}
+	deaf := make([]bool, len(addresses))
+	for i, p := range addresses {
+		if p.Addr().Is4() {
+			deaf[i] = k.handle.RouteDel(localRoute(index, p)) == nil
+		} else {
+			done[i].found, done[i].err = k.removeAll(index, p)
+			deaf[i] = len(done[i].found) > 0
+		}
+	}
+	for i, p := range addresses {
+		d := &done[i]
+		if deaf[i] {
+			d.killed, d.killErr = KillConnections(p.Addr())
+		}
+		if p.Addr().Is4() {
+			d.found, d.err = k.removeAll(index, p)
+		}
+	}
+	return done
+}
+
+// removeAll removes an address with each length that it has, and returns what it removed.
+func (k *kernel) removeAll(index int, p netip.Prefix) (removed []netip.Prefix, err error) {
+	was, err := k.remove(index, p)
+	if was {
+		removed = append(removed, p)
+	}
+	found, lerr := k.list(index)
+	err = errors.Join(err, lerr)
+	for _, other := range found {
+		if other.Addr() == p.Addr() {
+			was, rerr := k.remove(index, other)
+			if err = errors.Join(err, rerr); was {
+				removed = append(removed, other)
+			}
+		}
+	}
+	return removed, err
+}
+
+// remove removes an address, and reports whether it was there. An address or an interface that does not exist is no
+// error.
 func (k *kernel) remove(index int, p netip.Prefix) (was bool, err error) {
 	err = k.handle.AddrDel(nil, entry(index, p))
 	if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) {
@@ -75,14 +155,15 @@ func (k *kernel) remove(index int, p netip.Prefix) (was bool, err error) {
 }
 
 func entry(index int, p netip.Prefix) *netlink.Addr {
-	return &netlink.Addr{LinkIndex: index, IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+	mask := net.CIDRMask(p.Bits(), p.Addr().BitLen())
+	return &netlink.Addr{LinkIndex: index, IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: mask}}
 }
 
-// list is all addresses of an interface.
+// list returns all addresses of an interface.
 func (k *kernel) list(index int) ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	found, err := k.handle.AddrList(nil, netlink.FAMILY_ALL)
-	for try := 0; errors.Is(err, netlink.ErrDumpInterrupted) && try < 10; try++ { // something changed meanwhile
+	for try := 0; errors.Is(err, netlink.ErrDumpInterrupted) && try < 10; try++ {
 		found, err = k.handle.AddrList(nil, netlink.FAMILY_ALL)
 	}
 	for _, a := range found {
@@ -94,15 +175,14 @@ func (k *kernel) list(index int) ([]netip.Prefix, error) {
 	return all, err
 }
 
-// watch calls changed when an address or a link has changed, or that may have
-// been missed, until ctx is done.
+// watch calls changed when an address or a link has changed, and when it may have missed a change, until ctx is done.
 func (k *kernel) watch(ctx context.Context, changed func()) {
 	for ctx.Err() == nil {
 		k.watchOnce(ctx, changed)
 		changed()
 		select {
 		case <-ctx.Done():
-		case <-time.After(retry):
+		case <-time.After(retryDelay):
 		}
 	}
 }
@@ -120,7 +200,7 @@ func (k *kernel) watchOnce(ctx context.Context, changed func()) {
 		}
 		return
 	}
-	changed() // what came before
+	changed() // there may have been a change before the subscription
 	for open := true; open; {
 		select {
 		case <-ctx.Done():
@@ -131,14 +211,14 @@ func (k *kernel) watchOnce(ctx context.Context, changed func()) {
 		changed()
 	}
 	close(done)
-	for range addrs { // both end, and must not wait for us
+	for range addrs { // the subscriptions end only when somebody reads what they have
 	}
 	for range links {
 	}
 }
 
-// may says what this process may not do, and how to let it.
-func may() error {
+// checkCapabilities returns an error that names the capability which this process lacks.
+func checkCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
@@ -146,7 +226,8 @@ func may() error {
 	}
 	for bit, name := range map[int]string{unix.CAP_NET_ADMIN: "CAP_NET_ADMIN", unix.CAP_NET_RAW: "CAP_NET_RAW"} {
 		if data[0].Effective&(1<<bit) == 0 {
-			return fmt.Errorf("holding an address needs CAP_NET_ADMIN and CAP_NET_RAW, and there is no %s: run it as root, or give the unit the drop-in vip.conf", name)
+			return fmt.Errorf("holding an address needs CAP_NET_ADMIN and CAP_NET_RAW, and there is no %s: "+
+				"run the daemon as root, or give the unit the drop-in vip.conf", name)
 		}
 	}
 	return nil

@@ -10,4 +10,4 @@ package main
 
 import "redis-is-master/cmd/internal/oneshot"
 
-func main() { oneshot.Main(nil) }
+func main() { oneshot.Main() }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -42,14 +43,19 @@ func listed(sentinels []*lab.Redis) []string {
 	return args
 }
 
-// trusts waits until the hellos amount to a trust and the daemon says reason.
-func trusts(t *testing.T, d *lab.Daemon, trust checker.Trust, reason checker.Reason) report.Document {
+// stands waits until the guard has a state and the daemon says reason.
+func stands(t *testing.T, d *lab.Daemon, state checker.State, reason checker.Reason) report.Document {
 	t.Helper()
 	var last report.Document
-	lab.Check(t, d.Until(fmt.Sprintf("the trust is %s, and the reason %s", trust, reason), func(doc report.Document) bool {
-		last = doc
-		return doc.Observation != nil && doc.Observation.Hellos != nil && doc.Observation.Hellos.Trust == trust && doc.Reason == reason
-	}))
+	lab.Check(
+		t,
+		d.Until(fmt.Sprintf("the state is %s, and the reason %s", state, reason), func(doc report.Document) bool {
+			last = doc
+			return doc.Observation != nil && doc.Observation.Standing != nil &&
+				doc.Observation.Standing.State == state &&
+				doc.Reason == reason
+		}),
+	)
 	return last
 }
 
@@ -105,7 +111,7 @@ func TestColdStart(t *testing.T) {
 			of := make(map[*lab.Daemon]*lab.Redis)
 			for _, r := range c.Nodes {
 				later(func() error {
-					d, err := lab.StartDaemon(filepath.Join(bin, "redis-is-masterd"), r)
+					d, err := lab.StartDaemon(lab.Program("redis-is-masterd"), r)
 					if err == nil {
 						t.Cleanup(d.Close)
 						mu.Lock()
@@ -171,13 +177,14 @@ func TestSentinelsDeadAtTheStart(t *testing.T) {
 	node := lab.New(t, lab.Options{TCP: true})
 	begun := time.Now()
 	d := start(t, node, "--hello=auto")
-	doc := trusts(t, d, checker.TrustUnconfirmed, checker.ReasonUnconfirmed)
+	doc := stands(t, d, checker.StateUnconfirmed, checker.ReasonUnconfirmed)
 	if !strings.Contains(doc.Detail, "no Sentinel has confirmed it") || !strings.Contains(doc.Hint, "--hello off") {
 		t.Errorf("detail %q, hint %q", doc.Detail, doc.Hint)
 	}
 	steady(t, d, checker.ReasonUnconfirmed, begun.Add(silence-time.Second))
-	doc = trusts(t, d, checker.TrustAlone, checker.OK)
-	if !strings.Contains(doc.Detail, "no Sentinel is to be heard, so its own word decides") || len(doc.Observation.Hellos.Words) != 0 {
+	doc = stands(t, d, checker.StateNoSentinels, checker.OK)
+	if !strings.Contains(doc.Detail, "there is no Sentinel, so its own role decides") ||
+		len(doc.Observation.Standing.Claims) != 0 {
 		t.Errorf("%s", doc.JSON())
 	}
 	lab.Check(t, d.Tracks("1"))
@@ -186,20 +193,20 @@ func TestSentinelsDeadAtTheStart(t *testing.T) {
 	lab.Check(t, d.Tracks("0"))
 	lab.Check(t, node.Restart())
 	back := time.Now()
-	trusts(t, d, checker.TrustAlone, checker.OK)
+	stands(t, d, checker.StateNoSentinels, checker.OK)
 	if took := time.Since(back); took > silence/2 {
 		t.Errorf("a restart where no Sentinel was ever heard took %v", took)
 	}
 	// The first that is heard ends that.
 	s := watching(t, node, 2, lab.Options{})
-	trusts(t, d, checker.TrustConfirmed, checker.OK)
+	stands(t, d, checker.StateConfirmed, checker.OK)
 	for _, s := range s {
 		s.Kill()
 	}
 	node.Kill()
 	lab.Check(t, d.Says(checker.ReasonRefused))
 	lab.Check(t, node.Restart())
-	trusts(t, d, checker.TrustUnconfirmed, checker.ReasonUnconfirmed)
+	stands(t, d, checker.StateUnconfirmed, checker.ReasonUnconfirmed)
 }
 
 // TestSentinelsDieLater: that ends no yes; but what is restarted then has to
@@ -209,7 +216,7 @@ func TestSentinelsDieLater(t *testing.T) {
 	node := lab.New(t, lab.Options{TCP: true})
 	s := watching(t, node, 3, lab.Options{})
 	d := start(t, node, "--hello=auto")
-	trusts(t, d, checker.TrustConfirmed, checker.OK)
+	stands(t, d, checker.StateConfirmed, checker.OK)
 	for _, s := range s {
 		s.Kill()
 	}
@@ -218,9 +225,9 @@ func TestSentinelsDieLater(t *testing.T) {
 	lab.Check(t, d.Says(checker.ReasonRefused))
 	back := time.Now()
 	lab.Check(t, node.Restart())
-	trusts(t, d, checker.TrustUnconfirmed, checker.ReasonUnconfirmed)
+	stands(t, d, checker.StateUnconfirmed, checker.ReasonUnconfirmed)
 	steady(t, d, checker.ReasonUnconfirmed, back.Add(silence-time.Second))
-	trusts(t, d, checker.TrustAlone, checker.OK)
+	stands(t, d, checker.StateNoSentinels, checker.OK)
 }
 
 // TestOneSentinelLeft: of three. Its word is enough in the end; but it may be
@@ -243,12 +250,12 @@ func TestOneSentinelLeft(t *testing.T) {
 			begun := time.Now()
 			d := start(t, node, "--hello=auto")
 			steady(t, d, checker.ReasonUnconfirmed, begun.Add(tt.least))
-			doc := trusts(t, d, checker.TrustConfirmed, checker.OK)
+			doc := stands(t, d, checker.StateConfirmed, checker.OK)
 			if took := time.Since(begun); took > tt.most {
 				t.Errorf("it took %v", took)
 			}
-			if len(doc.Observation.Hellos.Words) != left || !doc.Observation.Hellos.Words[0].Here {
-				t.Errorf("%+v", doc.Observation.Hellos)
+			if len(doc.Observation.Standing.Claims) != left || !doc.Observation.Standing.Claims[0].NamesUs {
+				t.Errorf("%+v", doc.Observation.Standing)
 			}
 		})
 	}
@@ -278,7 +285,9 @@ func TestMajorityCutOff(t *testing.T) {
 		}
 		lab.Check(t, d.Tracks("0"))
 		doc, err := d.Document()
-		if err != nil || !strings.Contains(doc.Detail, "of 3 Sentinels 1 name this node") || len(doc.Observation.Quorum.Answers) != 3 || doc.Observation.Quorum.Here {
+		if err != nil || !strings.Contains(doc.Detail, "of 3 Sentinels 1 name this node") ||
+			len(doc.Observation.Quorum.Answers) != 3 ||
+			doc.Observation.Quorum.NamesUs {
 			t.Errorf("%v %s", err, doc.JSON())
 		}
 		steady(t, d, checker.ReasonNoQuorum, time.Now().Add(time.Second))
@@ -327,20 +336,27 @@ func TestHostNames(t *testing.T) {
 	node := lab.New(t, lab.Options{TCP: true})
 	var s []*lab.Redis
 	for range 2 {
-		x := lab.New(t, lab.Options{TCP: true, Sentinel: true, Conf: "sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n"})
+		x := lab.New(
+			t,
+			lab.Options{
+				TCP:      true,
+				Sentinel: true,
+				Conf:     "sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n",
+			},
+		)
 		lab.Check(t, x.Monitor(lab.MasterName, "localhost", node.Port, ""))
 		s = append(s, x)
 	}
 	d := start(t, node, append(listed(s), "--hello=auto")...)
-	doc := trusts(t, d, checker.TrustConfirmed, checker.OK)
+	doc := stands(t, d, checker.StateConfirmed, checker.OK)
 	named := "localhost:" + strconv.Itoa(node.Port)
-	for _, w := range doc.Observation.Hellos.Words {
-		if w.Master != named || !w.Here {
+	for _, w := range doc.Observation.Standing.Claims {
+		if w.Master != named || !w.NamesUs {
 			t.Errorf("heard: %+v", w)
 		}
 	}
 	for _, a := range doc.Observation.Quorum.Answers {
-		if a.Master != named || !a.Here {
+		if a.Master != named || !a.NamesUs {
 			t.Errorf("asked: %+v", a)
 		}
 	}
@@ -358,20 +374,32 @@ func TestNameThatLeadsNowhere(t *testing.T) {
 	lab.Check(t, node.Until("cmd=subscribe", "CLIENT", "LIST"))
 	// For .onion no name server is asked.
 	says := func(epoch int) {
-		node.Must(t, "PUBLISH", "__sentinel__:hello", fmt.Sprintf("127.0.0.1,26379,%040d,%d,mymaster,nowhere.onion,%d,%d", 7, epoch, node.Port, epoch))
+		node.Must(
+			t,
+			"PUBLISH",
+			"__sentinel__:hello",
+			fmt.Sprintf("127.0.0.1,26379,%040d,%d,mymaster,nowhere.onion,%d,%d", 7, epoch, node.Port, epoch),
+		)
 	}
 	says(0)
 	says(1)
-	lab.Check(t, lab.Wait("the log says so", func() (bool, error) { return strings.Contains(d.Log(), "cannot tell whether"), nil }))
+	lab.Check(
+		t,
+		lab.Wait(
+			"the log says so",
+			func() (bool, error) { return strings.Contains(d.Log(), "cannot be resolved"), nil },
+		),
+	)
 	steady(t, d, checker.ReasonUnconfirmed, begun.Add(silence/2))
 	last := time.Now()
 	says(2)
 	steady(t, d, checker.ReasonUnconfirmed, last.Add(silence-time.Second))
-	doc := trusts(t, d, checker.TrustAlone, checker.OK)
-	if len(doc.Observation.Hellos.Words) != 0 || doc.Observation.Hellos.Last != nil {
-		t.Errorf("they count: %+v", doc.Observation.Hellos)
+	doc := stands(t, d, checker.StateNoSentinels, checker.OK)
+	if len(doc.Observation.Standing.Claims) != 0 || doc.Observation.Standing.LastHello != nil {
+		t.Errorf("they count: %+v", doc.Observation.Standing)
 	}
-	if n := strings.Count(d.Log(), "cannot tell whether"); n != 1 || !strings.Contains(d.Log(), "nowhere.onion") || !strings.Contains(d.Log(), "--announce-addr") {
+	if n := strings.Count(d.Log(), "cannot be resolved"); n != 1 || !strings.Contains(d.Log(), "nowhere.onion") ||
+		!strings.Contains(d.Log(), "--announce-addr") {
 		t.Errorf("%d warnings: %s", n, d.Log())
 	}
 }
@@ -382,12 +410,17 @@ func TestHelloOff(t *testing.T) {
 	node := lab.New(t, lab.Options{TCP: true})
 	d := start(t, node, "--hello", "off") // it returns after the first check
 	doc, err := d.Document()
-	if err != nil || doc.Reason != checker.OK || doc.Observation.Hellos != nil {
+	if err != nil || doc.Reason != checker.OK || doc.Observation.Standing != nil {
 		t.Errorf("%v %s", err, doc.JSON())
 	}
 	lab.Check(t, node.Until("cmd=subscribe", "CLIENT", "LIST")) // for its end is an event
 	// Not even a word against the node counts.
-	node.Must(t, "PUBLISH", "__sentinel__:hello", fmt.Sprintf("127.0.0.1,26379,%040d,9,mymaster,127.0.0.1,%d,9", 7, node.Port+1))
+	node.Must(
+		t,
+		"PUBLISH",
+		"__sentinel__:hello",
+		fmt.Sprintf("127.0.0.1,26379,%040d,9,mymaster,127.0.0.1,%d,9", 7, node.Port+1),
+	)
 	steady(t, d, checker.OK, time.Now().Add(300*time.Millisecond))
 }
 
@@ -445,10 +478,19 @@ func TestReplicaVIP(t *testing.T) {
 	line, err := lab.NewLine(master.Addr())
 	lab.Check(t, err)
 	t.Cleanup(line.Close)
-	replica := lab.New(t, lab.Options{TCP: true, Password: password, Args: []string{"--replicaof", "127.0.0.1 " + strconv.Itoa(line.Port)}})
+	replica := lab.New(
+		t,
+		lab.Options{
+			TCP:      true,
+			Password: password,
+			Args:     []string{"--replicaof", "127.0.0.1 " + strconv.Itoa(line.Port)},
+		},
+	)
 	lab.Check(t, replica.Until("master_link_status:up", "INFO", "replication"))
 	byBytes, bySeconds := freeAddr(t), freeAddr(t)
-	d := start(t, replica, "--role", "replica", "--max-lag", "64kb", "--http", byBytes)
+	file := filepath.Join(t.TempDir(), "password")
+	lab.Check(t, os.WriteFile(file, []byte(password), 0o600))
+	d := start(t, replica, "--role", "replica", "--max-lag", "64kb", "--master-password-file", file, "--http", byBytes)
 	late := start(t, replica, "--role", "replica", "--max-lag", "2s", "--http", bySeconds)
 	says := func(addr string, replica, master int) {
 		t.Helper()
@@ -474,10 +516,15 @@ func TestReplicaVIP(t *testing.T) {
 	says(byBytes, 503, 503)
 	lab.Check(t, late.Says(checker.ReasonLag))
 	says(bySeconds, 503, 503)
-	if doc, err := d.Document(); err != nil || doc.Observation.BehindBytes == nil || *doc.Observation.BehindBytes < 100_000 || *doc.Observation.BehindBytes > 200_000 {
+	if doc, err := d.Document(); err != nil || doc.Observation.BehindBytes == nil ||
+		*doc.Observation.BehindBytes < 100_000 ||
+		*doc.Observation.BehindBytes > 200_000 {
 		t.Errorf("%v %s", err, doc.JSON())
 	}
-	if _, body := get(t, "http://"+byBytes+"/metrics"); !strings.Contains(body, "\nredis_is_master_replica_behind_bytes 1") {
+	if _, body := get(t, "http://"+byBytes+"/metrics"); !strings.Contains(
+		body,
+		"\nredis_is_master_replica_behind_bytes 1",
+	) {
 		t.Error("/metrics does not say how far it is behind")
 	}
 	line.Release()
@@ -506,7 +553,7 @@ func TestNeverPromoted(t *testing.T) {
 		lab.Check(t, s.Until("slave-priority\n0\n", "SENTINEL", "REPLICAS", lab.MasterName))
 	}
 	d, other := start(t, never, "--hello=auto"), start(t, c.Nodes[2], "--hello=auto")
-	trusts(t, d, checker.TrustWatched, checker.ReasonRole)
+	stands(t, d, checker.StateReplica, checker.ReasonRole)
 	c.Nodes[0].Kill()
 	lab.Check(t, lab.Wait("the other is promoted", func() (bool, error) {
 		if d.Track() != "0" {
@@ -546,10 +593,11 @@ func TestAnnouncedAddress(t *testing.T) {
 		}
 	}
 	for _, d := range trusted {
-		trusts(t, d, checker.TrustConfirmed, checker.OK)
+		stands(t, d, checker.StateConfirmed, checker.OK)
 	}
 	for announced, d := range denied {
-		if doc, err := d.Document(); err != nil || doc.Reason != checker.ReasonSentinel || doc.Daemon.Transitions[checker.Yes] > 0 {
+		if doc, err := d.Document(); err != nil || doc.Reason != checker.ReasonSentinel ||
+			doc.Daemon.Transitions[checker.Yes] > 0 {
 			t.Errorf("%s: %v %s", announced, err, doc.JSON())
 		}
 	}
@@ -566,14 +614,15 @@ func TestTwoNames(t *testing.T) {
 	}
 	d, next := start(t, old, "--hello=auto"), start(t, c.Nodes[1], "--hello=auto")
 	names := func(doc report.Document) (names []string) {
-		for _, w := range doc.Observation.Hellos.Words {
+		for _, w := range doc.Observation.Standing.Claims {
 			names = append(names, w.Name)
 		}
 		slices.Sort(names)
 		return slices.Compact(names)
 	}
 	lab.Check(t, d.Until("it is confirmed under both names", func(doc report.Document) bool {
-		return doc.Reason == checker.OK && doc.Observation.Hellos.Trust == checker.TrustConfirmed && len(names(doc)) == 2
+		return doc.Reason == checker.OK && doc.Observation.Standing.State == checker.StateConfirmed &&
+			len(names(doc)) == 2
 	}))
 	// With the other name waiting for its own failover, nothing is undone.
 	for _, s := range c.Sentinels {
@@ -583,11 +632,16 @@ func TestTwoNames(t *testing.T) {
 		out, err := c.Sentinels[0].Do("SENTINEL", "FAILOVER", lab.MasterName)
 		return out == "OK", err
 	}))
-	lab.Check(t, d.Until("it is denied by one name", func(doc report.Document) bool {
-		return slices.ContainsFunc(doc.Daemon.History, func(x report.Transition) bool {
-			return x.From == checker.OK && x.To == checker.ReasonSentinel && strings.Contains(x.Detail, "as master of "+lab.MasterName)
-		})
-	}))
+	changed := func(from, to checker.Reason, detail string) func(report.Document) bool {
+		return func(doc report.Document) bool {
+			return slices.ContainsFunc(doc.Daemon.History, func(x report.Transition) bool {
+				return x.From == from && x.To == to && strings.Contains(x.Detail, detail)
+			})
+		}
+	}
+	lab.Check(t, d.Until("it is told of the failover", changed(checker.OK, checker.ReasonFailover, " promotes ")))
+	lab.Check(t, d.Until("it is denied by one name",
+		changed(checker.ReasonFailover, checker.ReasonSentinel, "as master of "+lab.MasterName)))
 	lab.Check(t, d.Tracks("0"))
 	lab.Check(t, next.Tracks("1"))
 }
@@ -604,7 +658,8 @@ func TestGuardOutputs(t *testing.T) {
 	addr := freeAddr(t)
 	d := start(t, node, append(listed(all), "--hello=auto", "--http", addr)...)
 	lab.Check(t, d.Until("three Sentinels were heard", func(doc report.Document) bool {
-		return doc.Reason == checker.OK && doc.Observation.Hellos.Trust == checker.TrustConfirmed && len(doc.Observation.Hellos.Words) == 3
+		return doc.Reason == checker.OK && doc.Observation.Standing.State == checker.StateConfirmed &&
+			len(doc.Observation.Standing.Claims) == 4 // one of them is of a Sentinel that was asked
 	}))
 
 	_, body := get(t, "http://"+addr+"/status")
@@ -612,28 +667,39 @@ func TestGuardOutputs(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &doc); err != nil {
 		t.Fatal(err)
 	}
-	hellos, quorum := doc.Observation.Hellos, doc.Observation.Quorum
+	hellos, quorum := doc.Observation.Standing, doc.Observation.Quorum
 	heard := make(map[string]bool)
-	for _, w := range hellos.Words {
+	for _, w := range hellos.Claims {
 		heard[w.Sentinel] = true
-		if !w.Here || w.Master != node.Addr() || w.Name != lab.MasterName || len(w.RunID) != 40 || time.Since(w.Time) > 10*time.Second {
+		if w.Sentinel == all[3].Addr() {
+			if w.NamesUs || w.Master != another.Addr() {
+				t.Errorf("asked: %+v", w)
+			}
+			continue
+		}
+		if !w.NamesUs || w.Master != node.Addr() || w.Name != lab.MasterName || len(w.RunID) != 40 ||
+			time.Since(w.Time) > 10*time.Second {
 			t.Errorf("heard: %+v", w)
 		}
 	}
 	for _, s := range s {
 		if !heard[s.Addr()] {
-			t.Errorf("%s was not heard: %+v", s.Addr(), hellos.Words)
+			t.Errorf("%s was not heard: %+v", s.Addr(), hellos.Claims)
 		}
 	}
-	if hellos.Last == nil || time.Since(*hellos.Last) > 10*time.Second {
-		t.Errorf("last: %v", hellos.Last)
+	if hellos.LastHello == nil || time.Since(*hellos.LastHello) > 10*time.Second {
+		t.Errorf("last: %v", hellos.LastHello)
 	}
-	if quorum == nil || !quorum.Here || quorum.Waived || len(quorum.Answers) != 5 || time.Since(quorum.Time) > 10*time.Second {
+	if quorum == nil || !quorum.NamesUs || quorum.Waived || len(quorum.Answers) != 5 ||
+		time.Since(quorum.Time) > 10*time.Second {
 		t.Fatalf("quorum: %+v", quorum)
 	}
 	for i, want := range []report.SentinelAnswer{
-		{Sentinel: s[0].Addr(), Master: node.Addr(), Here: true}, {Sentinel: s[1].Addr(), Master: node.Addr(), Here: true}, {Sentinel: s[2].Addr(), Master: node.Addr(), Here: true},
-		{Sentinel: all[3].Addr(), Master: another.Addr()}, {Sentinel: dead.Addr(), Error: dead.Addr() + ": dial: connection refused"},
+		{Sentinel: s[0].Addr(), Master: node.Addr(), NamesUs: true},
+		{Sentinel: s[1].Addr(), Master: node.Addr(), NamesUs: true},
+		{Sentinel: s[2].Addr(), Master: node.Addr(), NamesUs: true},
+		{Sentinel: all[3].Addr(), Master: another.Addr()},
+		{Sentinel: dead.Addr(), Error: dead.Addr() + ": dial: connection refused"},
 	} {
 		if quorum.Answers[i] != want {
 			t.Errorf("asked: %+v, want %+v", quorum.Answers[i], want)
@@ -652,21 +718,23 @@ func TestGuardOutputs(t *testing.T) {
 		return value
 	}
 	for name, want := range map[string]float64{
-		`hello_trust{trust="confirmed"}`: 1, `hello_trust{trust="unconfirmed"}`: 0, `hello_trust{trust="denied"}`: 0, `hello_trust{trust="alone"}`: 0,
-		`hello_trust{trust="promoted"}`: 0, `hello_trust{trust="watched"}`: 0, "hello_epoch": 0,
+		`guard_state{state="confirmed"}`: 1, `guard_state{state="unconfirmed"}`: 0, `guard_state{state="denied"}`: 0,
+		`guard_state{state="no-sentinels"}`: 0,
+		`guard_state{state="promoted"}`:     0, `guard_state{state="replica"}`: 0, "hello_epoch": 0,
 		`sentinels{says="this"}`: 3, `sentinels{says="another"}`: 1, `sentinels{says="nothing"}`: 1,
 	} {
 		if got := sample(name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
-	if age := time.Since(time.UnixMilli(int64(1000 * sample("last_hello_timestamp_seconds")))); age < 0 || age > 10*time.Second {
+	if age := time.Since(time.UnixMilli(int64(1000 * sample("last_hello_timestamp_seconds")))); age < 0 ||
+		age > 10*time.Second {
 		t.Errorf("the last hello is %v old", age)
 	}
 
 	code, out := cached(t, "--cached="+d.Socket, "--explain")
 	for _, line := range []string{
-		"  hellos       confirmed: the Sentinels name this node as master of mymaster, at epoch 0\n",
+		"  standing     confirmed: the Sentinels name this node as master of mymaster, at epoch 0\n",
 		"  heard        " + s[0].Addr() + " names this node (" + node.Addr() + ") as mymaster, epoch 0 of 0, at ",
 		"  asked        " + s[0].Addr() + " names this node (" + node.Addr() + ")\n",
 		"  asked        " + all[3].Addr() + " names " + another.Addr() + "\n",
@@ -683,13 +751,21 @@ func TestGuardOutputs(t *testing.T) {
 
 	// An epoch that names another: the metrics follow.
 	const epoch = 7
-	node.Must(t, "PUBLISH", "__sentinel__:hello", fmt.Sprintf("127.0.0.1,26379,%040d,%d,mymaster,127.0.0.1,%d,%d", 7, epoch, another.Port, epoch))
+	node.Must(
+		t,
+		"PUBLISH",
+		"__sentinel__:hello",
+		fmt.Sprintf("127.0.0.1,26379,%040d,%d,mymaster,127.0.0.1,%d,%d", 7, epoch, another.Port, epoch),
+	)
 	lab.Check(t, d.Says(checker.ReasonSentinel))
 	_, body = get(t, "http://"+addr+"/metrics")
-	if sample(`hello_trust{trust="denied"}`) != 1 || sample(`hello_trust{trust="confirmed"}`) != 0 || sample("hello_epoch") != epoch || sample("state") != 0 {
+	if sample(`guard_state{state="denied"}`) != 1 || sample(`guard_state{state="confirmed"}`) != 0 ||
+		sample("hello_epoch") != epoch ||
+		sample("state") != 0 {
 		t.Errorf("denied, /metrics says otherwise:\n%s", body)
 	}
-	if code, out := cached(t, "--cached="+d.Socket); code != 1 || !strings.Contains(out, net.JoinHostPort("127.0.0.1", strconv.Itoa(another.Port))) {
+	if code, out := cached(t, "--cached="+d.Socket); code != 1 ||
+		!strings.Contains(out, net.JoinHostPort("127.0.0.1", strconv.Itoa(another.Port))) {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 }

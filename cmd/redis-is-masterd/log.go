@@ -3,19 +3,19 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
-	"sync/atomic"
+	"os"
+	"sync"
+	"syscall"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
-
 	"redis-is-master/checker"
-	"redis-is-master/cmd/internal/flags"
 )
 
-// background writes in a goroutine of its own, for a log whose reader hangs
-// must not keep anybody from publishing a no. What does not fit is dropped.
+// A background writer has a goroutine of its own: a log whose reader hangs must
+// not keep an output from publishing a no. What does not fit is dropped.
 type background struct {
 	lines chan []byte
 	done  chan struct{}
@@ -57,67 +57,108 @@ func (b *background) flush() {
 	}
 }
 
-// logPublisher logs changes of the reason, and nothing else.
-type logPublisher struct {
-	logger  *slog.Logger
-	address string
-}
-
-func (l *logPublisher) Run(ctx context.Context, m *checker.Monitor) error {
-	last := checker.Verdict{Reason: checker.ReasonStarting}
-	since := time.Now()
-	m.Watch(ctx, time.Hour, func(s checker.Status) {
-		v := s.Verdict
-		if v.Reason == last.Reason {
-			return
-		}
-		level := slog.LevelInfo
-		if v.Answer() == checker.Unknown {
-			level = slog.LevelWarn
-		}
-		l.logger.Log(ctx, level, "answer", "redis", l.address, "from", last.Answer(), "to", v.Answer(), "reason", v.Reason, "detail", v.Detail,
-			"was", last.Reason, "lasted", time.Since(since).Round(time.Millisecond), "age", s.Age.Round(time.Microsecond))
-		last, since = v, time.Now()
-	})
-	return nil
-}
-
-// notifier tells systemd. Without NOTIFY_SOCKET it says nothing.
-type notifier struct {
-	m        *checker.Monitor
-	address  string
-	watchdog time.Duration // 0 for none
-	fed      time.Time
-	ready    atomic.Bool
-}
-
-func newNotifier(m *checker.Monitor, s flags.Settings) *notifier {
-	interval, _ := daemon.SdWatchdogEnabled(false)
-	return &notifier{m: m, address: s.Redis.Address, watchdog: interval}
-}
-
-// checked is called by the goroutine that checks, after every check: that is
-// what feeds the watchdog, whatever the check has found.
-func (n *notifier) checked() {
-	if n.ready.CompareAndSwap(false, true) {
-		daemon.SdNotify(false, daemon.SdNotifyReady)
+// isJournal reports whether w is the stream by which systemd connects standard
+// error to the journal.
+func isJournal(w io.Writer, getenv func(string) string) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
 	}
-	if n.watchdog > 0 && time.Since(n.fed) >= n.watchdog/4 {
-		n.fed = time.Now()
-		daemon.SdNotify(false, daemon.SdNotifyWatchdog)
-	}
+	var stat syscall.Stat_t
+	err := syscall.Fstat(int(f.Fd()), &stat)
+	return err == nil && getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
 }
 
-// stopping is the last word but the status.
-func (n *notifier) stopping() { daemon.SdNotify(false, daemon.SdNotifyStopping) }
-
-func (n *notifier) Run(ctx context.Context, m *checker.Monitor) error {
-	m.Watch(ctx, 10*time.Second, func(s checker.Status) {
-		role := string(s.Observation.Role)
-		if role == "" {
-			role = "no role known"
+// newLogger logs to w: for the journal without the time, which it knows, and
+// with the priority in front.
+//
+// Format: https://www.freedesktop.org/software/systemd/man/latest/sd-daemon.html
+func newLogger(w io.Writer, format string, journal bool) *slog.Logger {
+	var line bytes.Buffer
+	out, options := w, &slog.HandlerOptions{}
+	if journal {
+		out = &line
+		options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey && len(groups) == 0 {
+				return slog.Attr{}
+			}
+			return a
 		}
-		daemon.SdNotify(false, "STATUS="+string(s.Verdict.Answer())+", "+n.address+" is "+role+": "+string(s.Verdict.Reason)+", known for "+s.Age.Round(time.Millisecond).String())
-	})
-	return nil
+	}
+	var h slog.Handler = slog.NewTextHandler(out, options)
+	if format == "json" {
+		h = slog.NewJSONHandler(out, options)
+	}
+	if journal {
+		h = &journalHandler{Handler: h, line: &line, mu: new(sync.Mutex), w: w}
+	}
+	return slog.New(h)
+}
+
+// A journalHandler puts the priority before each line of its Handler, which
+// writes to line.
+type journalHandler struct {
+	slog.Handler
+	mu   *sync.Mutex // held while line is in use
+	line *bytes.Buffer
+	w    io.Writer
+}
+
+// Handle writes r as one line.
+func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.line.Reset()
+	h.line.WriteString(priority(r.Level))
+	if err := h.Handler.Handle(ctx, r); err != nil {
+		return err
+	}
+	_, err := h.w.Write(h.line.Bytes())
+	return err
+}
+
+// WithAttrs returns a handler that shares the line.
+func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &journalHandler{h.Handler.WithAttrs(attrs), h.mu, h.line, h.w}
+}
+
+// WithGroup returns a handler that shares the line.
+func (h *journalHandler) WithGroup(name string) slog.Handler {
+	return &journalHandler{h.Handler.WithGroup(name), h.mu, h.line, h.w}
+}
+
+// priority is the prefix of a line for the journal.
+func priority(l slog.Level) string {
+	switch {
+	case l >= slog.LevelError:
+		return "<3>"
+	case l >= slog.LevelWarn:
+		return "<4>"
+	case l >= slog.LevelInfo:
+		return "<6>"
+	}
+	return "<7>"
+}
+
+// logOutput logs changes of the reason, and nothing else.
+func logOutput(logger *slog.Logger, address string) output {
+	return output{Run: func(ctx context.Context, m *checker.Monitor) error {
+		last := checker.Verdict{Reason: checker.ReasonStarting}
+		since := time.Now()
+		m.Watch(ctx, time.Hour, func(s checker.Status) {
+			v := s.Verdict
+			if v.Reason == last.Reason {
+				return
+			}
+			level := slog.LevelInfo
+			if v.Answer() == checker.Unknown {
+				level = slog.LevelWarn
+			}
+			logger.Log(ctx, level, "answer", "redis", address, "from", last.Answer(), "to", v.Answer(), "reason", v.Reason,
+				"detail", v.Detail, "was", last.Reason, "lasted", time.Since(since).Round(time.Millisecond),
+				"age", s.Age.Round(time.Microsecond))
+			last, since = v, time.Now()
+		})
+		return nil
+	}}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
@@ -17,40 +18,29 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"redis-is-master/checker"
 	"redis-is-master/checker/report"
+	"redis-is-master/cmd/internal/exit"
 	"redis-is-master/e2e/lab"
 )
 
 const password = "s3cret-of-the-test"
 
-// bin holds both commands, built once.
-var bin string
-
 func TestMain(m *testing.M) {
+	if where := os.Getenv(panicsIn); where != "" {
+		os.Exit(runUntilPanic(where, os.Args[1:]))
+	}
 	flag.Parse()
 	flag.Set("test.parallel", "8") // they mostly wait
-	dir, err := os.MkdirTemp("", "bin-")
-	if err == nil {
-		bin = dir
-		var out []byte
-		if out, err = exec.Command("go", "build", "-o", dir, ".", "../redis-is-master").CombinedOutput(); err != nil {
-			err = fmt.Errorf("%w: %s", err, out)
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(lab.Main(m, nil))
 }
 
 // start starts a daemon that asks the node alone, unless args say otherwise.
 func start(t *testing.T, r *lab.Redis, args ...string) *lab.Daemon {
 	t.Helper()
-	d, err := lab.StartDaemon(filepath.Join(bin, "redis-is-masterd"), r, append([]string{"--hello=off"}, args...)...)
+	d, err := lab.StartDaemon(lab.Program("redis-is-masterd"), r, append([]string{"--hello=off"}, args...)...)
 	lab.Check(t, err)
 	t.Cleanup(func() {
 		d.Close()
@@ -66,7 +56,7 @@ func start(t *testing.T, r *lab.Redis, args ...string) *lab.Daemon {
 // oneshot runs redis-is-master and returns its exit code and output.
 func cached(t *testing.T, args ...string) (code int, out string) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(bin, "redis-is-master"), args...)
+	cmd := exec.Command(lab.Program("redis-is-master"), args...)
 	cmd.Env = []string{}
 	b, _ := cmd.CombinedOutput()
 	return cmd.ProcessState.ExitCode(), string(b)
@@ -100,16 +90,20 @@ func TestEveryOutput(t *testing.T) {
 		t.Helper()
 		lab.Check(t, d.Says(reason))
 		lab.Check(t, d.Tracks(track))
-		if code, out := cached(t, "--cached="+d.Socket); code != exit || !strings.Contains(out, " "+string(reason)+": ") {
+		if code, out := cached(t, "--cached="+d.Socket); code != exit ||
+			!strings.Contains(out, " "+string(reason)+": ") {
 			t.Errorf("--cached: exit code %d: %s", code, out)
 		}
-		if code, out := cached(t, "--cached="+d.Socket, "-o", "json"); code != exit || !strings.Contains(out, `"reason":"`+string(reason)+`"`) {
+		if code, out := cached(t, "--cached="+d.Socket, "-o", "json"); code != exit ||
+			!strings.Contains(out, `"reason":"`+string(reason)+`"`) {
 			t.Errorf("--cached -o json: exit code %d: %s", code, out)
 		}
-		if code, out := cached(t, "--cached="+d.Socket, "-o", "nagios"); code != min(exit, 1)*2 || !strings.Contains(out, " "+string(reason)+": ") {
+		if code, out := cached(t, "--cached="+d.Socket, "-o", "nagios"); code != min(exit, 1)*2 ||
+			!strings.Contains(out, " "+string(reason)+": ") {
 			t.Errorf("--cached -o nagios: exit code %d: %s", code, out)
 		}
-		if code, out := cached(t, "--cached="+d.Socket, "--explain"); code != exit || !strings.Contains(out, "the daemon knows this since") {
+		if code, out := cached(t, "--cached="+d.Socket, "--explain"); code != exit ||
+			!strings.Contains(out, "the daemon knows this as of") {
 			t.Errorf("--cached --explain: exit code %d: %s", code, out)
 		}
 		if code, out := cached(t, "--cached="+d.Socket, "--alive"); code != 0 {
@@ -122,20 +116,27 @@ func TestEveryOutput(t *testing.T) {
 		if !strings.HasPrefix(string(line), agent) || strings.Count(string(line), "\n") != 1 {
 			t.Errorf("agent: %q, %v", line, err)
 		}
-		if code, body := get(t, "http://"+httpAddr+"/master"); code != status || !strings.HasPrefix(body, string(reason)+": ") {
+		if code, body := get(t, "http://"+httpAddr+"/master"); code != status ||
+			!strings.HasPrefix(body, string(reason)+": ") {
 			t.Errorf("/master: %d %s", code, body)
 		}
 		var doc report.Document
 		_, body := get(t, "http://"+httpAddr+"/status")
-		if err := json.Unmarshal([]byte(body), &doc); err != nil || doc.Reason != reason || doc.Daemon == nil || doc.Daemon.AgeSeconds > 1 {
+		if err := json.Unmarshal([]byte(body), &doc); err != nil || doc.Reason != reason || doc.Daemon == nil ||
+			doc.Daemon.AgeSeconds > 1 {
 			t.Errorf("/status: %v %s", err, body)
 		}
-		if _, body := get(t, "http://"+httpAddr+"/metrics"); !strings.Contains(body, "\nredis_is_master_state "+state+"\n") || !strings.Contains(body, `redis_is_master_reason{reason="`+string(reason)+`"} 1`) {
+		if _, body := get(t, "http://"+httpAddr+"/metrics"); !strings.Contains(
+			body,
+			"\nredis_is_master_state "+state+"\n",
+		) ||
+			!strings.Contains(body, `redis_is_master_reason{reason="`+string(reason)+`"} 1`) {
 			t.Errorf("/metrics: %s", body)
 		}
 		lab.Check(t, lab.Wait("the textfile says the same", func() (bool, error) {
 			b, err := os.ReadFile(prom)
-			return strings.Contains(string(b), "\nredis_is_master_state "+state+"\n") && strings.Contains(string(b), `redis_is_master_reason{reason="`+string(reason)+`"} 1`), err
+			return strings.Contains(string(b), "\nredis_is_master_state "+state+"\n") &&
+				strings.Contains(string(b), `redis_is_master_reason{reason="`+string(reason)+`"} 1`), err
 		}))
 	}
 	agree(checker.OK, 0, "1", "up ready 100%\n", "1", 200)
@@ -253,7 +254,18 @@ func TestSubscription(t *testing.T) {
 	}{
 		"unix socket": {lab.Options{Password: password}, nil},
 		"tcp":         {lab.Options{TCP: true}, nil},
-		"tls":         {lab.Options{TLS: true, Dir: certs}, []string{"--tls", "--cacert", certs + "/ca.pem", "--cert", certs + "/client.pem", "--key", certs + "/client.key"}},
+		"tls": {
+			lab.Options{TLS: true, Dir: certs},
+			[]string{
+				"--tls",
+				"--cacert",
+				certs + "/ca.pem",
+				"--cert",
+				certs + "/client.pem",
+				"--key",
+				certs + "/client.key",
+			},
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -284,13 +296,16 @@ func TestNoRightToSubscribe(t *testing.T) {
 	r := lab.New(t, lab.Options{Password: password})
 	r.Must(t, "ACL", "SETUSER", "vipcheck", "on", ">"+password, "resetkeys", "resetchannels", "-@all", "+info")
 	d := start(t, r, "--hello=auto", "--user", "vipcheck")
-	lab.Check(t, d.Says(checker.ReasonUnconfirmed))
+	lab.Check(t, d.Says(checker.ReasonPermission))
 	lab.Check(t, lab.Wait("the log names the right", func() (bool, error) {
 		return strings.Contains(d.Log(), "+subscribe &__sentinel__:hello"), nil
 	}))
-	lab.Check(t, d.Tracks("1")) // nobody can be heard, so its own word decides in the end
-	r.Must(t, "REPLICAOF", "127.0.0.1", "1")
-	lab.Check(t, d.Tracks("0"))
+	code, out := cached(t, "--cached="+d.Socket)
+	if code != 2 || !strings.Contains(out, "hint: redis-cli ACL SETUSER NAME +subscribe '&__sentinel__:hello'") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	r.Must(t, "ACL", "SETUSER", "vipcheck", "+subscribe", "&__sentinel__:hello")
+	lab.Check(t, d.Says(checker.ReasonUnconfirmed))
 	if n := strings.Count(d.Log(), "+subscribe"); n != 1 {
 		t.Errorf("it is logged %d times", n)
 	}
@@ -360,12 +375,38 @@ func TestCertificateRenewal(t *testing.T) {
 	lab.Check(t, lab.WriteCerts(dir)) // the server still has the old ones
 	lab.Check(t, d.Signal(syscall.SIGHUP))
 	lab.Check(t, d.Says(checker.ReasonTLS))
-	r.Must(t, "CONFIG", "SET", "tls-cert-file", dir+"/server.pem", "tls-key-file", dir+"/server.key", "tls-ca-cert-file", dir+"/ca.pem")
+	r.Must(
+		t,
+		"CONFIG",
+		"SET",
+		"tls-cert-file",
+		dir+"/server.pem",
+		"tls-key-file",
+		dir+"/server.key",
+		"tls-ca-cert-file",
+		dir+"/ca.pem",
+	)
 	lab.Check(t, d.Tracks("1"))
 	lab.Check(t, lab.WriteCerts(dir))
-	r.Must(t, "CONFIG", "SET", "tls-cert-file", dir+"/server.pem", "tls-key-file", dir+"/server.key", "tls-ca-cert-file", dir+"/ca.pem")
+	r.Must(
+		t,
+		"CONFIG",
+		"SET",
+		"tls-cert-file",
+		dir+"/server.pem",
+		"tls-key-file",
+		dir+"/server.key",
+		"tls-ca-cert-file",
+		dir+"/ca.pem",
+	)
 	lab.Check(t, d.Signal(syscall.SIGHUP))
-	lab.Check(t, lab.Wait("the reload is logged twice", func() (bool, error) { return strings.Count(d.Log(), "reloading") == 2, nil }))
+	lab.Check(
+		t,
+		lab.Wait(
+			"the second reload is logged",
+			func() (bool, error) { return strings.Count(d.Log(), "reconnecting") == 2, nil },
+		),
+	)
 	lab.Check(t, d.Says(checker.OK))
 }
 
@@ -377,7 +418,8 @@ func TestDisableFile(t *testing.T) {
 	lab.Check(t, d.Tracks("1"))
 	lab.Check(t, os.WriteFile(file, []byte("new disk, ask Ada\nsecond line\n"), 0o600))
 	lab.Check(t, d.Tracks("0"))
-	if code, out := cached(t, "--cached="+d.Socket); code != 1 || !strings.Contains(out, " disabled: new disk, ask Ada\n") {
+	if code, out := cached(t, "--cached="+d.Socket); code != 1 ||
+		!strings.Contains(out, " disabled: new disk, ask Ada\n") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	if code, out := cached(t, "--cached="+d.Socket, "--alive"); code != 0 {
@@ -394,9 +436,18 @@ func TestTwoDaemons(t *testing.T) {
 	r := lab.New(t, lab.Options{})
 	d := start(t, r)
 	lab.Check(t, d.Tracks("1"))
-	second := exec.Command(filepath.Join(bin, "redis-is-masterd"), "-s", r.Socket, "--socket", d.Socket, "--track-file", d.TrackFile)
+	second := exec.Command(
+		lab.Program("redis-is-masterd"),
+		"-s",
+		r.Socket,
+		"--socket",
+		d.Socket,
+		"--track-file",
+		d.TrackFile,
+	)
 	out, _ := second.CombinedOutput()
-	if code := second.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(string(out), "another daemon answers there") {
+	if code := second.ProcessState.ExitCode(); code != exit.Failed ||
+		!strings.Contains(string(out), "another daemon answers there") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	if d.Track() != "1" {
@@ -414,12 +465,14 @@ func TestDeadDaemon(t *testing.T) {
 	lab.Check(t, d.Tracks("1"))
 	d.Kill()
 	for _, args := range [][]string{{}, {"--alive"}} {
-		if code, out := cached(t, append(args, "--cached="+d.Socket)...); code != 2 || !strings.Contains(out, "refused: dial: connection refused") || !strings.Contains(out, "is redis-is-masterd running") {
+		if code, out := cached(t, append(args, "--cached="+d.Socket)...); code != 2 ||
+			!strings.Contains(out, "refused: dial: connection refused") ||
+			!strings.Contains(out, "is redis-is-masterd running") {
 			t.Errorf("%v: exit code %d: %s", args, code, out)
 		}
 	}
 	r.Must(t, "REPLICAOF", "127.0.0.1", "1")
-	lab.Check(t, d.Start(filepath.Join(bin, "redis-is-masterd"), r))
+	lab.Check(t, d.Start(lab.Program("redis-is-masterd"), r))
 	lab.Check(t, d.Tracks("0"))
 	lab.Check(t, d.Says(checker.ReasonRole))
 }
@@ -440,7 +493,13 @@ func TestStoppedDaemon(t *testing.T) {
 	}
 	// When it wakes, what it knew is stale, and must not be its first word.
 	stopped := time.Now()
-	lab.Check(t, lab.Wait("it was stopped for longer than max-age", func() (bool, error) { return time.Since(stopped) > checker.DefaultMaxAge, nil }))
+	lab.Check(
+		t,
+		lab.Wait(
+			"it was stopped for longer than max-age",
+			func() (bool, error) { return time.Since(stopped) > checker.DefaultMaxAge, nil },
+		),
+	)
 	r.Must(t, "REPLICAOF", "127.0.0.1", "1")
 	lab.Check(t, d.Signal(syscall.SIGCONT))
 	lab.Check(t, d.Until("it is awake", func(doc report.Document) bool {
@@ -452,42 +511,35 @@ func TestStoppedDaemon(t *testing.T) {
 	lab.Check(t, d.Tracks("0"))
 }
 
-// TestCachedRole: a daemon's yes answers its own question alone.
+// TestCachedRole: a daemon knows the answer for every role, whichever it wants
+// itself.
 func TestCachedRole(t *testing.T) {
 	t.Parallel()
 	r := lab.New(t, lab.Options{})
-	d := start(t, r, "--role", "any")
-	for want, args := range map[int][]string{0: {"--role", "any"}, 3: {}} {
-		if code, out := cached(t, append(args, "--cached="+d.Socket)...); code != want {
-			t.Errorf("%v: exit code %d, want %d: %s", args, code, want, out)
-		}
-	}
-	// Something that is no daemon of ours.
-	const up = "up ready 100%\n"
-	for name, says := range map[string]string{
-		"nothing":                "",
-		"an agent's line alone":  up,
-		"half a head":            up + "1 master yes ok\n",
-		"a head cut in its hint": up + "1 master yes ok\nyes x master ok: y\nhint",
-		"garbage":                up + "a\nb\nc\nd\n",
-		"a no and a yes":         "down # role x\n1 master yes ok\nyes x master ok: y\n\n",
-		"a yes for no reason":    up + "1 master yes role\nyes x master ok: y\n\n",
-		"a yes in one word":      up + "1 master yes ok\nno x replica role: y\n\n",
-		"another schema":         up + "2 master yes ok\nyes x master ok: y\n\n",
-	} {
-		path := filepath.Join(lab.TempDir(t), "s")
-		l, err := net.Listen("unix", path)
-		lab.Check(t, err)
-		go func() {
-			if c, err := l.Accept(); err == nil {
-				io.WriteString(c, says)
-				c.Close()
+	for _, own := range []string{"master", "replica", "any"} {
+		d := start(t, r, "--role", own)
+		lab.Check(
+			t,
+			d.Until("it has checked", func(doc report.Document) bool { return doc.Reason != checker.ReasonStarting }),
+		)
+		for _, tt := range []struct {
+			role string
+			want int
+		}{{"master", 0}, {"replica", 1}, {"any", 0}, {"sentinel", 3}} {
+			for _, more := range [][]string{{"-q"}, {}, {"--explain"}, {"-o", "json"}} {
+				if code, out := cached(t, append(more, "--role", tt.role, "--cached="+d.Socket)...); code != tt.want {
+					t.Errorf(
+						"%s of a daemon that wants %s, %v: exit code %d, want %d: %s",
+						tt.role,
+						own,
+						more,
+						code,
+						tt.want,
+						out,
+					)
+				}
 			}
-		}()
-		if code, out := cached(t, "--cached="+path); code != 2 || !strings.Contains(out, " protocol: ") {
-			t.Errorf("%s: exit code %d: %s", name, code, out)
 		}
-		l.Close()
 	}
 }
 
@@ -507,28 +559,6 @@ func TestDrain(t *testing.T) {
 	if code := d.Wait(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-}
-
-// TestOnce is for cron: files and an exit code.
-func TestOnce(t *testing.T) {
-	t.Parallel()
-	r := lab.New(t, lab.Options{})
-	dir := t.TempDir()
-	once := func(want int, track, state string) {
-		t.Helper()
-		cmd := exec.Command(filepath.Join(bin, "redis-is-masterd"), "--once", "-s", r.Socket, "-t", "300ms", "--track-file", dir+"/t", "--textfile", dir+"/x.prom")
-		out, _ := cmd.CombinedOutput()
-		tracked, _ := os.ReadFile(dir + "/t")
-		text, _ := os.ReadFile(dir + "/x.prom")
-		if code := cmd.ProcessState.ExitCode(); code != want || string(tracked) != track+"\n" || !strings.Contains(string(text), "\nredis_is_master_state "+state+"\n") {
-			t.Errorf("exit code %d, want %d, track file %q: %s", code, want, tracked, out)
-		}
-	}
-	once(0, "1", "1")
-	r.Must(t, "REPLICAOF", "127.0.0.1", "1")
-	once(1, "0", "0")
-	lab.Check(t, r.Signal(syscall.SIGSTOP))
-	once(2, "0", "0")
 }
 
 // TestStartUpFailures end the daemon with one line.
@@ -551,22 +581,23 @@ func TestStartUpFailures(t *testing.T) {
 		"--fall 0":                           {3, "--fall"},
 		"--socket-mode 999":                  {3, "--socket-mode"},
 		"--hello maybe":                      {3, "--hello"},
-		"--once --http 127.0.0.1:0":          {3, "--once and --http"},
-		"--agent-down-word up":               {3, "--agent-down-word"},
-		"--agent-down-word drain":            {3, "--agent-down-word needs --agent"},
-		"--log-level loud":                   {3, "--log-level"},
-		"--password " + password:             {3, "no flag for a password"},
+		"--password " + password:             {3, "no flag takes a password"},
 		"--cached":                           {3, "no flag --cached"},
 		"--help":                             {3, "Usage: redis-is-masterd"},
-		"--interval 0":                       {3, "--interval"},
+		"--interval 0":                       {3, "--interval must be above 0"},
+		"--interval 500":                     {3, "--interval has a number above 60 without a unit"},
+		"--interval 1":                       {3, "--max-age must be above"}, // one second
+		"--drain -1":                         {3, "--drain is below 0"},
+		"--vip-probe 1 --vip-probe-ahead":    {3, "--vip-probe needs --vip"},
 		"--url redis://u:" + password + "@h": {3, "--url holds a password"},
 	} {
-		cmd := exec.Command(filepath.Join(bin, "redis-is-masterd"), strings.Fields(args)...)
-		if !strings.Contains(args, "--socket ") && !strings.Contains(args, "--once") {
+		cmd := exec.Command(lab.Program("redis-is-masterd"), strings.Fields(args)...)
+		if !strings.Contains(args, "--socket ") {
 			cmd.Args = append(cmd.Args, "--socket", dir+"/s")
 		}
 		out, _ := cmd.CombinedOutput()
-		if code := cmd.ProcessState.ExitCode(); code != want.code || !strings.Contains(string(out), want.says) || strings.Contains(string(out), password) {
+		if code := cmd.ProcessState.ExitCode(); code != want.code || !strings.Contains(string(out), want.says) ||
+			strings.Contains(string(out), password) {
 			t.Errorf("%s: exit code %d, want %d with %q: %s", args, code, want.code, want.says, out)
 		}
 	}
@@ -598,7 +629,13 @@ func TestNotify(t *testing.T) {
 		}
 	}()
 	r := lab.New(t, lab.Options{})
-	cmd := exec.Command(filepath.Join(bin, "redis-is-masterd"), "-s", r.Socket, "--socket", filepath.Join(filepath.Dir(path), "s"))
+	cmd := exec.Command(
+		lab.Program("redis-is-masterd"),
+		"-s",
+		r.Socket,
+		"--socket",
+		filepath.Join(filepath.Dir(path), "s"),
+	)
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=400000")
 	lab.Check(t, cmd.Start())
 	defer cmd.Process.Kill()
@@ -622,12 +659,54 @@ func TestNotify(t *testing.T) {
 	}
 	// A hung Redis is no reason to kill the daemon.
 	lab.Check(t, r.Signal(syscall.SIGSTOP))
-	until("STATUS=unknown, " + r.Socket + " is master: timeout")
+	until("STATUS=unknown, " + r.Socket + " is master: timeout, since 2")
 	until("WATCHDOG=1")
 	lab.Check(t, cmd.Process.Signal(syscall.SIGTERM))
 	until("STOPPING=1")
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSockDiag: a descriptor of systemd's that is not for sock_diag is refused with
+// a warning; one that is for another process or by another name is not touched.
+func TestSockDiag(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{})
+	for _, tt := range []struct {
+		protocol     int
+		environment  string
+		warned, open bool
+	}{
+		{unix.NETLINK_SOCK_DIAG, "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=sock-diag", false, true},
+		{unix.NETLINK_ROUTE, "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=sock-diag", true, false},
+		{unix.NETLINK_ROUTE, "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=other", false, false},
+		{unix.NETLINK_ROUTE, "LISTEN_PID=1 LISTEN_FDS=1 LISTEN_FDNAMES=sock-diag", false, true},
+	} {
+		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, tt.protocol)
+		lab.Check(t, err)
+		passed := os.NewFile(uintptr(fd), "passed")
+		inode, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+		lab.Check(t, err)
+		cmd := exec.Command("sh", "-c", tt.environment+` exec "$0" "$@"`, lab.Program("redis-is-masterd"),
+			"-s", r.Socket, "--socket", filepath.Join(t.TempDir(), "s"), "--hello=off")
+		cmd.ExtraFiles = []*os.File{passed} // 3, as systemd's first
+		stderr, err := cmd.StderrPipe()
+		lab.Check(t, err)
+		lab.Check(t, cmd.Start())
+		passed.Close()
+		log := bufio.NewScanner(stderr)
+		warned := false
+		for log.Scan() && !strings.Contains(log.Text(), "msg=started") {
+			warned = warned || strings.Contains(log.Text(), "another network namespace") ||
+				strings.Contains(log.Text(), "not one of sock_diag")
+		}
+		now, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/3", cmd.Process.Pid))
+		if warned != tt.warned || (now == inode) != tt.open {
+			t.Errorf("%+v: warned: %v, descriptor 3 was %s and is %s", tt, warned, inode, now)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
 	}
 }
 
@@ -641,7 +720,13 @@ func TestLogOfTransitions(t *testing.T) {
 	lab.Check(t, d.Says(checker.ReasonRole))
 	begun, err := d.Document()
 	lab.Check(t, err)
-	lab.Check(t, d.Until("ten more checks", func(doc report.Document) bool { return doc.Time.Sub(begun.Time) > 10*checker.DefaultInterval }))
+	lab.Check(
+		t,
+		d.Until(
+			"ten more checks",
+			func(doc report.Document) bool { return doc.Time.Sub(begun.Time) > 10*checker.DefaultInterval },
+		),
+	)
 	var answers []string
 	for line := range strings.Lines(d.Log()) {
 		var entry struct{ Msg, From, To, Reason string }
@@ -710,7 +795,7 @@ func TestFullDisk(t *testing.T) {
 	lab.Check(t, syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"))
 	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
 	r := lab.New(t, lab.Options{})
-	d := start(t, r, "--track-file", disk+"/master", "--textfile", disk+"/redis.prom", "--textfile-interval", "100ms")
+	d := start(t, r, "--track-file", disk+"/master", "--textfile", disk+"/redis.prom")
 	track := func(want string) {
 		t.Helper()
 		lab.Check(t, lab.Wait("the track file holds "+want, func() (bool, error) {
@@ -719,6 +804,11 @@ func TestFullDisk(t *testing.T) {
 		}))
 	}
 	track("1")
+	// A file that is being replaced would leave room for the next one.
+	lab.Check(t, lab.Wait("the textfile says yes", func() (bool, error) {
+		b, err := os.ReadFile(disk + "/redis.prom")
+		return strings.Contains(string(b), "\nredis_is_master_state 1\n"), err
+	}))
 	filler, err := os.Create(disk + "/filler")
 	lab.Check(t, err)
 	defer filler.Close()
@@ -729,15 +819,18 @@ func TestFullDisk(t *testing.T) {
 	track("0")
 	says := func(text string) {
 		t.Helper()
-		lab.Check(t, lab.Wait("the log says "+text, func() (bool, error) { return strings.Contains(d.Log(), text), nil }))
+		lab.Check(
+			t,
+			lab.Wait("the log says "+text, func() (bool, error) { return strings.Contains(d.Log(), text), nil }),
+		)
 	}
 	says("cannot write the textfile")
 	says("cannot write the track file")
 	lab.Check(t, d.Says(checker.ReasonRole))
 	lab.Check(t, filler.Truncate(0))
+	r.Must(t, "REPLICAOF", "NO", "ONE")
 	says("can write the textfile again")
 	says("can write the track file again")
-	r.Must(t, "REPLICAOF", "NO", "ONE")
 	track("1")
 	if n := strings.Count(d.Log(), "cannot write the textfile"); n != 1 {
 		t.Errorf("it is said %d times:\n%s", n, d.Log())
@@ -756,7 +849,15 @@ func TestDeadLog(t *testing.T) {
 			reader, writer, err := os.Pipe()
 			lab.Check(t, err)
 			defer reader.Close()
-			cmd := exec.Command(filepath.Join(bin, "redis-is-masterd"), "-s", r.Socket, "--socket", dir+"/s", "--track-file", dir+"/t")
+			cmd := exec.Command(
+				lab.Program("redis-is-masterd"),
+				"-s",
+				r.Socket,
+				"--socket",
+				dir+"/s",
+				"--track-file",
+				dir+"/t",
+			)
 			cmd.Stderr = writer
 			lab.Check(t, cmd.Start())
 			defer cmd.Process.Kill()
@@ -795,19 +896,17 @@ func TestDeadLog(t *testing.T) {
 	}
 }
 
-// TestFailedStart: a start that fails, and a --once that cannot read the
-// password, leave no 1 that a dead daemon wrote.
+// TestFailedStart: a start that fails leaves no 1 that a dead daemon wrote.
 func TestFailedStart(t *testing.T) {
 	t.Parallel()
 	dir := lab.TempDir(t)
 	for args, want := range map[string]int{
 		"--http 256.0.0.1:1 --socket " + dir + "/s": 1,
 		"--socket " + dir + "/none/s":               1,
-		"--once --password-file " + dir + "/none":   3,
 	} {
 		track := filepath.Join(dir, "master")
 		lab.Check(t, os.WriteFile(track, []byte("1\n"), 0o644))
-		cmd := exec.Command(filepath.Join(bin, "redis-is-masterd"), append(strings.Fields(args), "--track-file", track)...)
+		cmd := exec.Command(lab.Program("redis-is-masterd"), append(strings.Fields(args), "--track-file", track)...)
 		out, _ := cmd.CombinedOutput()
 		b, _ := os.ReadFile(track)
 		if code := cmd.ProcessState.ExitCode(); code != want || string(b) != "0\n" {

@@ -53,7 +53,8 @@ func main() {
 		case <-ctx.Done():
 		}
 	}
-	say("stopped: %d writes were acknowledged, %d of them had reached a replica, %d of these were lost", c.acknowledged, len(c.safe), c.lost)
+	say("stopped: %d writes were acknowledged, %d of them had reached a replica, %d of these were lost",
+		c.acknowledged, len(c.safe), c.lost)
 }
 
 type client struct {

@@ -31,12 +31,16 @@ func TestWrongHolder(t *testing.T) {
 	}{
 		{"it moves at once", "", []lab.Event{vip(0, "a", "up"), vip(100, "a", "down"), vip(200, "b", "up")}, 0},
 		{"the dead keeps it for a while", "", []lab.Event{vip(0, "a", "up"), vip(150, "a", "down"), vip(300, "b", "up")}, 50},
-		{"the dead keeps it beyond the change", "", []lab.Event{vip(0, "a", "up"), vip(300, "a", "down"), vip(300, "b", "up")}, 200},
-		{"both have it", "", []lab.Event{vip(0, "a", "up"), vip(100, "a", "down"), vip(200, "b", "up"), vip(400, "a", "up"), vip(500, "a", "down")}, 100},
+		{"the dead keeps it beyond the change", "",
+			[]lab.Event{vip(0, "a", "up"), vip(300, "a", "down"), vip(300, "b", "up")}, 200},
+		{"both have it", "", []lab.Event{vip(0, "a", "up"), vip(100, "a", "down"), vip(200, "b", "up"),
+			vip(400, "a", "up"), vip(500, "a", "down")}, 100},
 		{"it is there until the end", "", []lab.Event{vip(0, "a", "up")}, 900},
-		{"the old master is right until the change", "a", []lab.Event{vip(0, "a", "up"), vip(250, "a", "down"), vip(250, "b", "up")}, 50},
+		{"the old master is right until the change", "a",
+			[]lab.Event{vip(0, "a", "up"), vip(250, "a", "down"), vip(250, "b", "up")}, 50},
 		{"the new one is early", "a", []lab.Event{vip(0, "a", "up"), vip(180, "a", "down"), vip(180, "b", "up")}, 20},
-		{"others do not count", "", []lab.Event{vip(0, "a", "up"), {At: at(50), Node: "a", Kind: lab.Role, What: "down"}, vip(100, "a", "down")}, 0},
+		{"others do not count", "", []lab.Event{vip(0, "a", "up"), {At: at(50), Node: "a", Kind: lab.Role, What: "down"},
+			vip(100, "a", "down")}, 0},
 	} {
 		master := func(t time.Time) string {
 			switch {
@@ -47,7 +51,9 @@ func TestWrongHolder(t *testing.T) {
 			}
 			return tt.before
 		}
-		if got := wrongHolder(tt.events, at(from), at(to), master, at(change)); got != time.Duration(tt.want)*time.Millisecond {
+		if got := wrongHolder(tt.events, at(from), at(to), master, at(change)); got != time.Duration(
+			tt.want,
+		)*time.Millisecond {
 			t.Errorf("%s: %v, want %d ms", tt.name, got, tt.want)
 		}
 	}
@@ -89,7 +95,8 @@ func TestPicture(t *testing.T) {
 		case xml.StartElement:
 			in = e.Name.Local
 			for _, a := range e.Attr {
-				if strings.Contains(a.Value, "NaN") || strings.Contains(a.Value, "Inf") || strings.Contains(a.Value, "%!") || strings.HasPrefix(a.Value, "-") {
+				if strings.Contains(a.Value, "NaN") || strings.Contains(a.Value, "Inf") || strings.Contains(a.Value, "%!") ||
+					strings.HasPrefix(a.Value, "-") {
 					t.Errorf("<%s %s=%q>", in, a.Name.Local, a.Value)
 				}
 			}
@@ -120,7 +127,8 @@ func TestShow(t *testing.T) {
 	if err := b.show(sampled()); err == nil || !strings.Contains(err.Error(), setups[1].name) {
 		t.Errorf("error %v", err)
 	}
-	if text := b.String(); !strings.Contains(text, "| "+setups[1].name+" | 0 | failed |") || !strings.Contains(text, "a < b / \"c\"") {
+	if text := b.String(); !strings.Contains(text, "| "+setups[1].name+" | 0 | failed |") ||
+		!strings.Contains(text, "a < b / \"c\"") {
 		t.Error(text)
 	}
 	if len(b.lines) > 0 {
@@ -138,18 +146,79 @@ func TestShow(t *testing.T) {
 func TestUpdate(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "README.md")
 	const before, after = "# Title\n\n", "\nMore.\n"
-	lab.Check(t, os.WriteFile(file, []byte(before+"<!-- written by make bench -->\nold\n<!-- until here -->\n"+after), 0o644))
-	b := &bench{lines: []string{"one", "two", "three"}, picture: []byte("<svg/>")}
-	lab.Check(t, b.update(file, "e2e"))
+	lab.Check(
+		t,
+		os.WriteFile(file, []byte(before+"<!-- written by make bench -->\nold\n<!-- until here -->\n"+after), 0o644),
+	)
+	report := func(lines ...string) (text string) {
+		for _, l := range lines {
+			text += "\n<!-- for the README: " + l + " -->\n"
+		}
+		return text
+	}
+	lab.Check(t, update(file, "e2e", report("one", "two")))
+	untouched, err := os.ReadFile(file)
+	lab.Check(t, err)
+	if !strings.Contains(string(untouched), "old") {
+		t.Error("a part that has failed changes the README")
+	}
+	lab.Check(t, update(file, "e2e", report("one", "two", "three")))
 	got, err := os.ReadFile(file)
 	lab.Check(t, err)
-	if text := string(got); !strings.HasPrefix(text, before) || !strings.HasSuffix(text, after) || strings.Contains(text, "old") ||
-		!strings.Contains(text, "(e2e/benchmarks.svg)") || !strings.Contains(text, "\n- two\n") {
+	if text := string(got); !strings.HasPrefix(text, before) || !strings.HasSuffix(text, after) ||
+		strings.Contains(text, "old") ||
+		!strings.Contains(text, "(e2e/benchmarks.svg)") ||
+		!strings.Contains(text, "\n- two\n") {
 		t.Error(text)
 	}
+
+	// The README has the marks, and what is between them is small.
+	readme, err := os.ReadFile("../../README.md")
+	lab.Check(t, err)
+	lab.Check(t, os.WriteFile(file, readme, 0o644))
+	good := sampled()
+	*good[1] = *good[2]
+	good[1].setup = setups[1]
+	b := &bench{}
+	lab.Check(t, b.show(good))
+	lab.Check(t, update(file, "e2e", report(append(b.lines, strings.Repeat("x", 150))...)))
+	got, err = os.ReadFile(file)
+	lab.Check(t, err)
+	_, block, _ := strings.Cut(string(got), "<!-- written by make bench -->\n")
+	if block, _, _ = strings.Cut(block, "<!-- until here -->"); strings.Count(block, "\n- ") != 3 ||
+		len(block) > 1000 {
+		t.Errorf("%d characters:\n%s", len(block), block)
+	}
+
 	lab.Check(t, os.WriteFile(file, []byte(before), 0o644))
-	if b.update(file, "e2e") == nil {
+	if update(file, "e2e", report("one", "two", "three")) == nil {
 		t.Error("a file without the marks is no error")
+	}
+}
+
+// TestMerge: a part that is run alone takes the place of its section, and the
+// others stay.
+func TestMerge(t *testing.T) {
+	section := func(title, text string) string { return heading + title + "\n\n" + text + "\n" }
+	report := merge(
+		"",
+		"# Old head\n",
+		[]string{section("One", "1"), section("Two", "2\n\n### Two and a half\n\nmore")},
+	)
+	report = merge(report, "# Head\n", []string{section("One", "new")})
+	report = merge(report, "# Head\n", []string{section("Three", "3")})
+	want := "# Head\n\n" + section(
+		"One",
+		"new",
+	) + "\n" + section(
+		"Two",
+		"2\n\n### Two and a half\n\nmore",
+	) + "\n" + section(
+		"Three",
+		"3",
+	)
+	if report != want {
+		t.Errorf("%q, want %q", report, want)
 	}
 }
 
@@ -160,7 +229,8 @@ func TestWatchConfigurations(t *testing.T) {
 		lab.Check(t, err)
 		if w.haproxy() {
 			conf := oneServer(string(b), 20*time.Millisecond)
-			if strings.Count(conf, "\n    server ") != 1 || !strings.Contains(conf, "inter 20ms") || strings.Contains(conf, "inter 1") {
+			if strings.Count(conf, "\n    server ") != 1 || !strings.Contains(conf, "inter 20ms") ||
+				strings.Contains(conf, "inter 1") {
 				t.Errorf("%s:\n%s", w.name, conf)
 			}
 			continue
@@ -173,7 +243,8 @@ func TestWatchConfigurations(t *testing.T) {
 		case strings.Contains(w.conf, "track-file"):
 			want = 1
 		}
-		if scripts != want || want == 10 && strings.Count(conf, "        check") != want || w.script != "" && want > 0 && strings.Count(conf, w.script) != want {
+		if scripts != want || want == 10 && strings.Count(conf, "        check") != want ||
+			w.script != "" && want > 0 && strings.Count(conf, w.script) != want {
 			t.Errorf("%s has %d scripts, want %d:\n%s", w.name, scripts, want, conf)
 		}
 	}

@@ -52,7 +52,6 @@ func (o *observer) since(wanted bool) (when time.Time, err error) {
 
 // A watched node has a daemon, and three observers of its own.
 type watched struct {
-	redis             *lab.Redis
 	daemon            *lab.Daemon
 	role, track, http observer
 }
@@ -63,8 +62,9 @@ func watch(ctx context.Context, bin string, r *lab.Redis, args ...string) (*watc
 		return nil, err
 	}
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	w := &watched{redis: r}
-	if w.daemon, err = lab.StartDaemon(filepath.Join(bin, "redis-is-masterd"), r, append(args, "--http", addr)...); err != nil {
+	w := &watched{}
+	if w.daemon, err = lab.StartDaemon(filepath.Join(bin, "redis-is-masterd"), r,
+		append(args, "--http", addr)...); err != nil {
 		return nil, err
 	}
 	node := &checker.Redis{Network: "unix", Address: r.Socket}
@@ -106,8 +106,6 @@ func connect(addr string) (*client, error) {
 	return &client{c, bufio.NewReader(c)}, nil
 }
 
-func (c *client) Read(p []byte) (int, error) { return c.Reader.Read(p) }
-
 func (c *client) get(path string) (code int, err error) {
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(c.Conn, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
@@ -136,7 +134,8 @@ func (c *client) get(path string) (code int, err error) {
 
 // flips measures how long the daemon takes to say what happened.
 func (b *bench) flips() error {
-	b.printf("In milliseconds, `--interval` %v. A poller asks Redis, the track file and /master once a millisecond.\n", checker.DefaultInterval)
+	b.printf("In milliseconds, `--interval` %v. A poller asks Redis, the track file and /master once a millisecond.\n",
+		checker.DefaultInterval)
 	b.samples()
 	return errors.Join(b.crashes(), b.demotions(), b.promotions())
 }
@@ -150,7 +149,8 @@ func (b *bench) crashes() error {
 	killed := sample{name: "kill -9 of Redis to track file 0", atMost: 20}
 	manual := sample{name: "manual REPLICAOF to track file 0", atMost: interval + 20}
 	back := sample{name: "manual REPLICAOF NO ONE to track file 1", atMost: interval + 20}
-	stopped := sample{name: "SIGSTOP of Redis to track file 0", atMost: float64(checker.DefaultFall)*(interval+timeout) + 50}
+	stopped := sample{name: "SIGSTOP of Redis to track file 0",
+		atMost: float64(checker.DefaultFall)*(interval+timeout) + 50}
 	refused := sample{name: "Redis back after 5 s of refusals, to track file 1", atMost: interval + 20}
 
 	dir, err := os.MkdirTemp("", "bench-")
@@ -188,7 +188,10 @@ func (b *bench) crashes() error {
 		if err := up(); err != nil {
 			return err
 		}
-		if err := measure(&manual, false, func() error { _, err := r.Do("REPLICAOF", "127.0.0.1", "1"); return err }); err != nil {
+		if err := measure(&manual, false, func() error {
+			_, err := r.Do("REPLICAOF", "127.0.0.1", "1")
+			return err
+		}); err != nil {
 			return err
 		}
 		if err := measure(&back, true, func() error { _, err := r.Do("REPLICAOF", "NO", "ONE"); return err }); err != nil {
@@ -219,7 +222,10 @@ func (b *bench) crashes() error {
 		}
 		r.Kill()
 		time.Sleep(5 * time.Second)
-		if err := measure(&refused, true, func() error { r, err = lab.StartRedis(lab.Options{Dir: dir}); return err }); err != nil {
+		if err := measure(&refused, true, func() error {
+			r, err = lab.StartRedis(lab.Options{Dir: dir})
+			return err
+		}); err != nil {
 			return err
 		}
 	}
@@ -328,7 +334,8 @@ func (b *bench) demotions() error {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(sentinel, "MULTI\r\nSLAVEOF %s\r\nCONFIG REWRITE\r\nCLIENT KILL TYPE normal\r\nCLIENT KILL TYPE pubsub\r\nEXEC\r\n", step.to)
+			fmt.Fprintf(sentinel, "MULTI\r\nSLAVEOF %s\r\nCONFIG REWRITE\r\nCLIENT KILL TYPE normal\r\n"+
+				"CLIENT KILL TYPE pubsub\r\nEXEC\r\n", step.to)
 			err = w.flip(step.master, step.track, step.http)
 			sentinel.Close()
 			if err != nil {
@@ -352,7 +359,8 @@ func (b *bench) idle() error {
 	alone := cpu(r.Pid())
 	time.Sleep(period / 2)
 	alone = 2 * (cpu(r.Pid()) - alone)
-	d, err := lab.StartDaemon(filepath.Join(b.bin, "redis-is-masterd"), r, "--http", "127.0.0.1:0", "--agent", "127.0.0.1:0")
+	d, err := lab.StartDaemon(filepath.Join(b.bin, "redis-is-masterd"), r, "--http", "127.0.0.1:0",
+		"--agent", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -450,8 +458,8 @@ func (b *bench) throughput() error {
 		time.Sleep(10 * time.Millisecond)
 	}
 	all.Wait()
-	b.printf("/master from one client with %d connections, client and daemon on the same cores: %.0f answers a second, at least 20000 wanted.\n",
-		connections, float64(requests.Load())/period.Seconds())
+	b.printf("/master from one client with %d connections, client and daemon on the same cores: "+
+		"%.0f answers a second, at least 20000 wanted.\n", connections, float64(requests.Load())/period.Seconds())
 	b.targets()
 	b.target("wrong answers", float64(wrong.Load()), 0)
 	b.target("the poller was late by at most, ms", milliseconds(late), float64(checker.DefaultInterval.Milliseconds()))

@@ -11,6 +11,8 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,24 +53,22 @@ func main() {
 	if b.setup != "" && *only != "follow" {
 		log.Fatal("bench: -setup wants -only follow")
 	}
-	if *only != "" && *out != "" {
-		log.Fatal("bench: -out wants all parts, without -only")
-	}
-	if err := b.all(*only); err != nil {
+	parts, err := b.parts(*only)
+	if err != nil {
 		log.Print("bench: ", err)
 		defer os.Exit(1)
 	}
-	os.Stdout.Write(b.Bytes())
-	if err := b.save(*out, *readme); err != nil {
+	for _, p := range parts {
+		fmt.Print(p)
+	}
+	if err := b.save(parts, *out, *readme); err != nil {
 		log.Fatal("bench: ", err)
 	}
 }
 
-// all runs the parts. One that fails says so in the report, and the others
-// are run nevertheless.
-func (b *bench) all(only string) (failed error) {
-	begun := time.Now()
-	var parts markdown
+// parts runs the parts and returns their sections of the report. One that fails
+// says so there, and the others are run nevertheless.
+func (b *bench) parts(only string) (sections []string, failed error) {
 	for _, part := range []struct {
 		name, title string
 		run         func() error
@@ -85,7 +85,7 @@ func (b *bench) all(only string) (failed error) {
 			continue
 		}
 		log.Print(part.title)
-		b.markdown = markdown{}
+		b.markdown, b.lines = markdown{}, nil
 		start := time.Now()
 		if err := part.run(); err != nil {
 			err = fmt.Errorf("%s: %w", part.name, err)
@@ -93,36 +93,75 @@ func (b *bench) all(only string) (failed error) {
 			log.Print(err)
 			failed = errors.Join(failed, err)
 		}
-		parts.printf("\n## %s\n\n%s\nThis part took %v: `-only %s`.\n", part.title, b.Bytes(), time.Since(start).Round(time.Second), part.name)
+		for _, l := range b.lines {
+			b.printf("\n<!-- for the README: %s -->\n", l)
+		}
+		sections = append(sections, fmt.Sprintf("%s%s\n\n%s\n`make bench ONLY=%s` took %v on %s, with "+
+			"redis-is-master %s.\n", heading, part.title, b.Bytes(),
+			part.name, time.Since(start).Round(time.Second), time.Now().UTC().Format("2006-01-02"),
+			version(filepath.Join(b.bin, "redis-is-master"), "--version")))
 	}
-	b.markdown = markdown{}
-	b.printf("# Benchmarks\n\nWritten by `make bench`, as a whole.\n")
-	machine(&b.markdown, time.Since(begun))
-	b.Write(parts.Bytes())
-	return failed
+	return sections, failed
 }
 
-// save writes the files of a whole run.
-func (b *bench) save(dir, readme string) error {
-	if dir != "" {
-		if err := os.WriteFile(filepath.Join(dir, "BENCHMARKS.md"), b.Bytes(), 0o644); err != nil {
-			return err
-		}
-		if b.picture != nil {
-			if err := os.WriteFile(filepath.Join(dir, "benchmarks.svg"), b.picture, 0o644); err != nil {
-				return err
-			}
+// heading begins a section of the report.
+const heading = "## "
+
+// merge puts new sections in the place of the old ones of the same title, or at
+// the end, and a new head before them.
+func merge(report, head string, sections []string) string {
+	_, old, _ := strings.Cut(report, "\n"+heading)
+	var all []string
+	if old != "" {
+		for _, s := range strings.Split(old, "\n"+heading) {
+			all = append(all, heading+strings.TrimRight(s, "\n")+"\n")
 		}
 	}
-	if readme == "" || len(b.lines) != 3 || b.picture == nil {
+	for _, s := range sections {
+		title, _, _ := strings.Cut(s, "\n")
+		i := slices.IndexFunc(all, func(o string) bool { return strings.HasPrefix(o, title+"\n") })
+		if i < 0 {
+			i, all = len(all), append(all, "")
+		}
+		all[i] = s
+	}
+	return head + "\n" + strings.Join(all, "\n")
+}
+
+// save merges the sections into the report, and brings the README up to date.
+func (b *bench) save(sections []string, dir, readme string) error {
+	if dir == "" {
 		return nil
 	}
-	return b.update(readme, dir)
+	file := filepath.Join(dir, "BENCHMARKS.md")
+	old, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var head markdown
+	head.printf("# Benchmarks\n\nWritten by `make bench`, which can also run a part alone.\n")
+	machine(&head)
+	report := merge(string(old), head.String(), sections)
+	if err := os.WriteFile(file, []byte(report), 0o644); err != nil {
+		return err
+	}
+	if b.picture != nil {
+		if err := os.WriteFile(filepath.Join(dir, "benchmarks.svg"), b.picture, 0o644); err != nil {
+			return err
+		}
+	}
+	if readme == "" {
+		return nil
+	}
+	return update(readme, dir, report)
 }
 
-// update puts the picture and the lines that matter between the marks of a
-// file beside dir.
-func (b *bench) update(readme, dir string) error {
+// readmeLines is how many lines a whole report has for the README.
+const readmeLines = 3
+
+// update puts the picture, and the lines of the report that are for it, between
+// the marks of a file beside dir.
+func update(readme, dir, report string) error {
 	const begin, end = "<!-- written by make bench -->\n", "<!-- until here -->\n"
 	text, err := os.ReadFile(readme)
 	if err != nil {
@@ -133,6 +172,13 @@ func (b *bench) update(readme, dir string) error {
 	if !ok || !ended {
 		return fmt.Errorf("%s has no place for the benchmarks", readme)
 	}
-	block := fmt.Sprintf("![How fast the VIP follows, and where it should not have been](%s/benchmarks.svg)\n\n- %s\n", dir, strings.Join(b.lines, "\n- "))
+	block := fmt.Sprintf("![How fast the VIP follows, and where it should not have been](%s/benchmarks.svg)\n\n", dir)
+	lines := regexp.MustCompile(`(?m)^<!-- for the README: (.*) -->$`).FindAllStringSubmatch(report, -1)
+	if len(lines) != readmeLines {
+		return nil // a part has failed, which the report says
+	}
+	for _, l := range lines {
+		block += "- " + l[1] + "\n"
+	}
 	return os.WriteFile(readme, []byte(before+begin+block+end+after), 0o644)
 }

@@ -62,7 +62,8 @@ func (m *markdown) sample(s *sample) {
 	if quantile(s.all, 0.99) > s.atMost {
 		word = "**missed**"
 	}
-	m.row(s.name, len(s.all), quantile(s.all, 0.5), quantile(s.all, 0.99), quantile(s.all, 1), fmt.Sprintf("%.0f", s.atMost), word)
+	m.row(s.name, len(s.all), quantile(s.all, 0.5), quantile(s.all, 0.99), quantile(s.all, 1),
+		fmt.Sprintf("%.0f", s.atMost), word)
 }
 
 // quantile is that of the nearest rank, and of nothing 0.
@@ -75,15 +76,15 @@ func quantile(all []float64, q float64) float64 {
 }
 
 // machine says what was measured, and on what.
-func machine(m *markdown, took time.Duration) {
+func machine(m *markdown) {
 	m.head("", "")
 	memory := field("/proc/meminfo", `MemTotal:\s*(\d+) kB`)
 	var kib float64
 	fmt.Sscan(memory, &kib)
-	m.row("machine", fmt.Sprintf("%d cores of %s, %.0f GiB, Linux %s", runtime.NumCPU(), field("/proc/cpuinfo", `model name\s*:\s*(.*)`), kib/(1<<20), line("uname", "-r")))
+	m.row("machine", fmt.Sprintf("%d cores of %s, %.0f GiB, Linux %s", runtime.NumCPU(),
+		field("/proc/cpuinfo", `model name\s*:\s*(.*)`), kib/(1<<20), line("uname", "-r")))
 	m.row("system", field("/etc/os-release", `PRETTY_NAME="(.*)"`))
 	m.row("versions", strings.Join([]string{
-		"redis-is-master " + version("bin/redis-is-master", "--version"),
 		"Redis " + version("redis-server", "--version"),
 		"keepalived " + version("keepalived", "--version"),
 		"HAProxy " + version("haproxy", "-v"),
@@ -91,9 +92,6 @@ func machine(m *markdown, took time.Duration) {
 		runtime.Version(),
 		"monitoring-plugins-contrib " + version("dpkg-query", "-Wf", "${Version}", "monitoring-plugins-contrib"),
 	}, ", "))
-	m.row("command", "`bench "+strings.Join(os.Args[1:], " ")+"`")
-	m.row("date", time.Now().UTC().Format("2006-01-02 15:04 MST"))
-	m.row("took", took.Round(time.Second))
 }
 
 // field is what an expression finds in a file.

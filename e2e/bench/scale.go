@@ -18,8 +18,10 @@ import (
 // scale measures what many daemons cost, each with a Redis of its own.
 func (b *bench) scale() error {
 	const period = 20 * time.Second
-	b.printf("One daemon for each Redis, all with the defaults (`--interval` 100 ms), over %v; the sums of all, CPU in %% of a core. PSS is RSS with what is shared divided.\n", period)
-	b.head("daemons", "their CPU %", "their RSS MiB", "their PSS MiB", "CPU % of Redis", "CPU % of each daemon", "PSS MiB of each")
+	b.printf("One daemon for each Redis, all with the defaults (`--interval` 100 ms), over %v; the sums of all, "+
+		"CPU in %% of a core. PSS is RSS with what is shared divided.\n", period)
+	b.head("daemons", "their CPU %", "their RSS MiB", "their PSS MiB", "CPU % of Redis",
+		"CPU % of each daemon", "PSS MiB of each")
 	for _, n := range []int{1, 10, 100} {
 		log.Printf("  %d daemons", n)
 		if err := b.many(n, period); err != nil {
@@ -80,7 +82,8 @@ func (b *bench) many(n int, period time.Duration) error {
 		proportional += pss(d.Pid())
 	}
 	percent := func(d time.Duration) float64 { return 100 * d.Seconds() / period.Seconds() }
-	b.row(n, percent(usThen-us), fmt.Sprintf("%.1f", resident), fmt.Sprintf("%.1f", proportional), percent(themThen-them), percent(usThen-us)/float64(n), fmt.Sprintf("%.1f", proportional/float64(n)))
+	b.row(n, percent(usThen-us), fmt.Sprintf("%.1f", resident), fmt.Sprintf("%.1f", proportional),
+		percent(themThen-them), percent(usThen-us)/float64(n), fmt.Sprintf("%.1f", proportional/float64(n)))
 	return nil
 }
 

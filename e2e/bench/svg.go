@@ -20,24 +20,31 @@ const (
 
 // The picture has its own background, so that it can be read wherever it is.
 const style = `
-svg { --back: #ffffff; --text: #1f2328; --faint: #59636e; --line: #d9dee3; --wait: #c4ccd4; --today: #d9820f; --ours: #0a8f80; --wrong: #cf3341;
-  font: 12px ui-sans-serif, system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", Helvetica, Arial, sans-serif }
+svg { --back: #ffffff; --text: #1f2328; --faint: #59636e; --line: #d9dee3;
+  --wait: #c4ccd4; --today: #d9820f; --ours: #0a8f80; --wrong: #cf3341;
+  font: 12px ui-sans-serif, system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans",
+    Helvetica, Arial, sans-serif }
 @media (prefers-color-scheme: dark) {
-  svg { --back: #0d1117; --text: #e6edf3; --faint: #9198a1; --line: #2b323b; --wait: #48515c; --today: #f0a43a; --ours: #2cc9b5; --wrong: #ff6b75 } }
-text { fill: var(--text) } .title { font-size: 17px; font-weight: 650 } .group { font-weight: 650 } .faint { fill: var(--faint) } .small { font-size: 11px }
+  svg { --back: #0d1117; --text: #e6edf3; --faint: #9198a1; --line: #2b323b;
+    --wait: #48515c; --today: #f0a43a; --ours: #2cc9b5; --wrong: #ff6b75 } }
+text { fill: var(--text) } .title { font-size: 17px; font-weight: 650 } .group { font-weight: 650 }
+.faint { fill: var(--faint) } .small { font-size: 11px }
 .back { fill: var(--back) } .line { stroke: var(--line) } .wait { fill: var(--wait) } .wrong { fill: var(--wrong) }
-.today { fill: var(--today) } .ours { fill: var(--ours) } .slowest { stroke: var(--faint); stroke-width: 1.5; fill: none }
+.today { fill: var(--today) } .ours { fill: var(--ours) }
+.slowest { stroke: var(--faint); stroke-width: 1.5; fill: none }
 `
 
 // A canvas is an SVG picture.
 type canvas struct{ bytes.Buffer }
 
 func (c *canvas) text(x, y float64, class, anchor, format string, args ...any) {
-	fmt.Fprintf(c, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" text-anchor=\"%s\">%s</text>\n", x, y, class, anchor, html.EscapeString(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(c, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" text-anchor=\"%s\">%s</text>\n",
+		x, y, class, anchor, html.EscapeString(fmt.Sprintf(format, args...)))
 }
 
 func (c *canvas) bar(from, to, y float64, class string) {
-	fmt.Fprintf(c, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"1.5\" class=\"%s\"/>\n", from, y, max(0, to-from), bar, class)
+	fmt.Fprintf(c, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"1.5\" class=\"%s\"/>\n",
+		from, y, max(0, to-from), bar, class)
 }
 
 func (c *canvas) line(x1, y1, x2, y2 float64, class string) {
@@ -58,8 +65,10 @@ func draw(results []*result) []byte {
 	height := 136 + float64(len(results)+2)*row
 
 	c := &canvas{}
-	fmt.Fprintf(c, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%.0f\" viewBox=\"0 0 %d %.0f\" role=\"img\">\n", width, height, width, height)
-	fmt.Fprintf(c, "<title>How long clients wait after kill -9 of the Redis master, and for how long the VIP is on a wrong node</title>\n<style>%s</style>\n", style)
+	fmt.Fprintf(c, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%.0f\" viewBox=\"0 0 %d %.0f\" "+
+		"role=\"img\">\n", width, height, width, height)
+	fmt.Fprintf(c, "<title>How long clients wait after kill -9 of the Redis master, "+
+		"and for how long the VIP is on a wrong node</title>\n<style>%s</style>\n", style)
 	fmt.Fprintf(c, "<rect width=\"%d\" height=\"%.0f\" rx=\"8\" class=\"back\"/>\n", width, height)
 	c.text(20, 32, "title", "start", "When the Redis master dies, or is moved")
 

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"redis-is-master/checker"
-	"redis-is-master/checker/report"
+	"redis-is-master/checker/cached"
 	"redis-is-master/e2e/lab"
 )
 
@@ -32,8 +32,10 @@ func (w watcher) haproxy() bool { return strings.HasSuffix(w.conf, ".cfg") }
 var watchers = []watcher{
 	{name: "keepalived without a check", conf: "e2e/bench/classic.conf", script: "none"},
 	{name: "keepalived, the classic script", conf: "e2e/bench/classic.conf"},
-	{name: "keepalived, `redis-is-master`", conf: "keepalived/script.conf", script: "/usr/bin/env redis-is-master -q --password-file " + lab.PasswordFile},
-	{name: "keepalived, `redis-is-master --cached`", conf: "keepalived/script.conf", script: "/usr/bin/env redis-is-master -q --cached", daemon: true},
+	{name: "keepalived, `redis-is-master`", conf: "keepalived/script.conf",
+		script: "/usr/bin/env redis-is-master -q --password-file " + lab.PasswordFile},
+	{name: "keepalived, `redis-is-master --cached`", conf: "keepalived/script.conf",
+		script: "/usr/bin/env redis-is-master -q --cached", daemon: true},
 	{name: "keepalived, track file", conf: "keepalived/track-file.conf", daemon: true},
 	{name: "HAProxy, tcp-check", conf: "e2e/bench/haproxy-tcp-check.cfg"},
 	{name: "HAProxy, our httpchk and agent-check", conf: "docker/haproxy.cfg", daemon: true},
@@ -53,11 +55,13 @@ func (c cost) less(other cost) cost {
 
 // watching measures what it costs to watch one Redis.
 func (b *bench) watching() (failed error) {
-	b.printf(`CPU seconds in %v; keepalived's are with its children. Keepalived 2.2 runs a script once a second at most, so 10 and 50 checks a second are as many
-vrrp_script side by side; the daemon and HAProxy have an interval for that. With the track file goes one exec a second, which notices a dead daemon. HAProxy
-has one server. Each set-up is in a network of its own, and those of a rate run at the same time.
+	b.printf(`CPU seconds in %v; keepalived's are with its children. Keepalived 2.2 runs a script once a second at most, so
+10 and 50 checks a second are as many vrrp_script side by side; the daemon and HAProxy have an interval for that. With
+the track file goes one exec a second, which notices a dead daemon. HAProxy has one server. Each set-up is in a network
+of its own, and those of a rate run at the same time.
 `, b.period)
-	b.head("checks a second", "set-up", "keepalived or HAProxy", "daemon", "Redis", "all", "of the classic script", "INFO commands a second")
+	b.head("checks a second", "set-up", "keepalived or HAProxy", "daemon", "Redis", "all",
+		"of the classic script", "INFO commands a second")
 	for _, rate := range []int{1, 10, 50} {
 		log.Printf("  %d a second", rate)
 		costs, errs := make([]cost, len(watchers)), make([]error, len(watchers))
@@ -109,16 +113,20 @@ func (b *bench) watch(w watcher, rate int, starting *sync.WaitGroup) (c cost, er
 	}
 	bin, err := filepath.Abs(b.bin)
 	if err == nil {
-		err = errors.Join(node.Install(bin+"/redis-is-master", "e2e/bench/classic.sh"), os.Mkdir(node.Path(lab.DaemonDir), 0o755),
-			os.WriteFile(node.Path(lab.PasswordFile), []byte(password), 0o600), os.WriteFile(node.Path("/run/keepalived.conf"), []byte(conf), 0o600))
+		err = errors.Join(node.Install(bin+"/redis-is-master", "e2e/bench/classic.sh"),
+			os.Mkdir(node.Path(lab.DaemonDir), 0o755),
+			os.WriteFile(node.Path(lab.PasswordFile), []byte(password), 0o600),
+			os.WriteFile(node.Path("/run/keepalived.conf"), []byte(conf), 0o600))
 	}
 	if err != nil {
 		return c, err
 	}
 	redis := node.Process("redis-server", "--port", "6379", "--bind", "*", "--save", "", "--requirepass", password)
-	daemon := node.Process(bin+"/redis-is-masterd", "--password-file", lab.PasswordFile, "--track-file", lab.TrackFile, "--interval", interval.String(), "--max-age", "3s",
+	daemon := node.Process(bin+"/redis-is-masterd", "--password-file", lab.PasswordFile, "--track-file", lab.TrackFile,
+		"--interval", interval.String(), "--max-age", "3s",
 		"--http", "10.0.0.1:9736", "--agent", "10.0.0.1:9737")
-	watcher := node.Process("keepalived", "--dont-fork", "--log-console", "--log-detail", "--no-syslog", "--vrrp", "--use-file", "/run/keepalived.conf")
+	watcher := node.Process("keepalived", "--dont-fork", "--log-console", "--log-detail", "--no-syslog", "--vrrp",
+		"--use-file", "/run/keepalived.conf")
 	to := "10.0.0.100:6379"
 	if w.haproxy() {
 		if watcher, err = lab.HAProxy(proxy, conf); err != nil {
@@ -147,8 +155,8 @@ func (b *bench) watch(w watcher, rate int, starting *sync.WaitGroup) (c cost, er
 	}
 	err = lab.Wait(w.name+" says yes", func() (bool, error) {
 		if w.daemon {
-			said, _ := checker.ReadSocket(node.Path(lab.DaemonSocket), checker.DefaultTimeout, 0)
-			if doc, err := report.ReadWire(said); err != nil || doc.Reason != checker.OK {
+			doc, err := cached.Ask(node.Path(lab.DaemonSocket), checker.DefaultTimeout, "")
+			if err != nil || doc.Reason != checker.OK {
 				return false, nil
 			}
 		}

@@ -36,7 +36,7 @@ func possible() error {
 		}
 	}
 	if missing != nil {
-		return errors.New("not installed: " + strings.Join(missing, ", ") + "; make deps installs it as root")
+		return errors.New("not installed: " + strings.Join(missing, ", ") + "; make lab installs it as root")
 	}
 	return lab.CanNetwork()
 }
@@ -53,12 +53,14 @@ func checks(bin string) error {
 		return err
 	}
 	defer master.Close()
-	replica, err := lab.StartRedis(lab.Options{TCP: true, Password: password, Args: []string{"--replicaof", "127.0.0.1 " + strconv.Itoa(master.Port)}})
+	replica, err := lab.StartRedis(lab.Options{TCP: true, Password: password,
+		Args: []string{"--replicaof", "127.0.0.1 " + strconv.Itoa(master.Port)}})
 	if err != nil {
 		return err
 	}
 	defer replica.Close()
-	if err := cmp.Or(replica.Until("master_link_status:up", "INFO", "replication"), master.Until("state=online", "INFO", "replication")); err != nil {
+	if err := cmp.Or(replica.Until("master_link_status:up", "INFO", "replication"),
+		master.Until("state=online", "INFO", "replication")); err != nil {
 		return err
 	}
 	for _, c := range []struct {
@@ -85,7 +87,8 @@ func checks(bin string) error {
 
 // chain shows a failover on three nodes.
 func chain(bin string) error {
-	fmt.Println("\n# three nodes, each with Redis, Sentinel, redis-is-masterd and keepalived, and a client that writes through the VIP")
+	fmt.Println("\n# three nodes, each with Redis, Sentinel, redis-is-masterd and keepalived, and a client that " +
+		"writes through the VIP")
 	conf, err := lab.Profile("keepalived/track-file.conf")
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/sentinel"
 	"redis-is-master/e2e/lab"
 )
 
@@ -26,27 +26,10 @@ var runs = flag.Int("runs", 3, "`number` of runs of each situation")
 
 const password = "s3cret-of-the-guards"
 
-// bin is the built daemon.
-var bin string
-
 func TestMain(m *testing.M) {
 	flag.Parse()
 	flag.Set("test.parallel", "4") // they mostly wait
-	dir, err := os.MkdirTemp("", "bin-")
-	if err == nil {
-		bin = filepath.Join(dir, "redis-is-masterd")
-		var out []byte
-		if out, err = exec.Command("go", "build", "-o", bin, "redis-is-master/cmd/redis-is-masterd").CombinedOutput(); err != nil {
-			err = fmt.Errorf("%w: %s", err, out)
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(lab.Main(m, nil))
 }
 
 // The ways to ask, in the order of the table.
@@ -58,18 +41,28 @@ const (
 	ways
 )
 
-// A history is when an answer changed.
+// A history is when an answer changed. A yes begins when it was known, and ends
+// when its last sample began: on a busy host a sample and the time until the next
+// may take seconds.
 type history struct {
-	mu  sync.Mutex
-	at  []time.Time
-	yes []bool
+	mu   sync.Mutex
+	at   []time.Time
+	yes  []bool
+	last time.Time // when the last sample began
 }
 
-func (h *history) set(now time.Time, yes bool) {
+// set takes a sample that began at a time and has ended now.
+func (h *history) set(began time.Time, yes bool) {
+	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	last := h.last
+	h.last = began
 	if n := len(h.yes); n == 0 && !yes || n > 0 && h.yes[n-1] == yes {
 		return
+	}
+	if !yes {
+		now = last
 	}
 	h.at, h.yes = append(h.at, now), append(h.yes, yes)
 }
@@ -136,8 +129,10 @@ type watched struct {
 
 	mu       sync.Mutex
 	role     checker.Role
-	promoted time.Time // when it was last seen to become master from replica
-	master   time.Time // when it was last seen to become a loaded master
+	last     checker.Role // when it answered last
+	replica  time.Time    // when it was last asked and was a replica
+	promoted time.Time    // when it was last seen to become master from replica
+	master   time.Time    // when it was last seen to become a loaded master
 }
 
 // every calls f again and again until ctx is done.
@@ -162,34 +157,53 @@ func (n *watched) node() *checker.Redis {
 func (n *watched) sample(ctx context.Context, wg *sync.WaitGroup, c *lab.Cluster) {
 	node := n.node()
 	every(ctx, wg, 10*time.Millisecond, func() {
-		check := checker.Run(ctx, 100*time.Millisecond, node.Probe, checker.Policy{AllowLoading: true})
+		asked := time.Now()
+		check := checker.Run(
+			ctx,
+			100*time.Millisecond,
+			node.Probe,
+			checker.Policy{AllowLoading: true, AllowUnconfirmed: true},
+		)
 		now := time.Now()
 		o, yes := check.Observation, check.Verdict.Answer() == checker.Yes
-		n.says[plain].set(now, yes)
-		n.says[minUptime].set(now, checker.Policy{MinUptime: 15 * time.Second}.Judge(o, check.Err).Reason == checker.OK)
+		n.says[plain].set(asked, yes)
+		n.says[minUptime].set(
+			asked,
+			checker.Policy{
+				MinUptime:        15 * time.Second,
+				AllowUnconfirmed: true,
+			}.Judge(
+				o,
+				check.Err,
+			).Reason == checker.OK,
+		)
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if check.Err != nil {
 			n.role = ""
 			return
 		}
+		if o.Role == checker.RoleReplica {
+			n.replica = asked
+		}
 		if o.Role == checker.RoleMaster && n.role != checker.RoleMaster && !o.Loading {
 			n.master = now
-			if n.role == checker.RoleReplica {
+			if n.last == checker.RoleReplica { // it may have stalled in between
 				n.promoted = now
 			}
 		}
+		n.last = o.Role
 		if n.role = o.Role; o.Loading {
 			n.role = ""
 		}
 	})
 	every(ctx, wg, 2*time.Millisecond, func() { n.says[daemon].set(time.Now(), n.daemon.Track() == "1") })
-	others := &checker.Others{Name: lab.MasterName, Self: &checker.Self{Node: n.node()}}
+	poll := &sentinel.Poll{Name: lab.MasterName, Self: &sentinel.Self{Node: n.node()}}
 	for _, s := range c.Sentinels {
-		others.Sentinels = append(others.Sentinels, &checker.Redis{Address: s.Addr()})
+		poll.Sentinels = append(poll.Sentinels, &checker.Redis{Address: s.Addr()})
 	}
-	policy := checker.Policy{Sentinels: true}
-	oneshot := others.Probe(n.node().Probe, policy)
+	policy := checker.Policy{Sentinels: true, AllowUnconfirmed: true}
+	oneshot := checker.WithWitnesses(n.node().Probe, policy, poll)
 	every(ctx, wg, 50*time.Millisecond, func() {
 		n.says[sentinels].set(time.Now(), checker.Run(ctx, 0, oneshot, policy).Verdict.Answer() == checker.Yes)
 	})
@@ -210,7 +224,7 @@ func newWorld(t *testing.T, args ...string) *world {
 	var wg sync.WaitGroup
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	for _, r := range w.Nodes {
-		d, err := lab.StartDaemon(bin, r, args...)
+		d, err := lab.StartDaemon(lab.Program("redis-is-masterd"), r, args...)
 		lab.Check(t, err)
 		t.Cleanup(func() {
 			d.Close()
@@ -301,7 +315,7 @@ func (w *world) lies(r *row, begun time.Time, old, promoted *watched, at time.Ti
 				end := now
 				n.mu.Lock()
 				if n.promoted.After(at) {
-					end = n.promoted.Add(-sampling)
+					end = n.replica
 				}
 				n.mu.Unlock()
 				for _, other := range w.nodes {
@@ -311,7 +325,10 @@ func (w *world) lies(r *row, begun time.Time, old, promoted *watched, at time.Ti
 				}
 			case !only:
 			case n == promoted:
-				r.worst(way, n.says[way].during(begun, at.Add(-sampling)))
+				n.mu.Lock()
+				end := n.replica // it may have been promoted since
+				n.mu.Unlock()
+				r.worst(way, n.says[way].during(begun, end))
 			default:
 				r.worst(way, n.says[way].during(begun, now))
 			}
@@ -334,65 +351,95 @@ func TestFalseYes(t *testing.T) {
 		lie    time.Duration // that the plain check tells at least, or nothing was tested
 		act    func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time)
 	}{
-		{"a dead master is restarted, with its data", 0, 5 * time.Second, func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
-			old.Must(t, "SET", "key", "value")
-			old.Must(t, "SAVE")
-			old.Kill()
-			n, at := w.promoted(t, old, begun)
-			lab.Check(t, old.Restart())
-			return n, at
-		}},
-		{"a dead master is restarted, empty", 0, 5 * time.Second, func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
-			old.Kill()
-			os.Remove(filepath.Join(old.Dir, "dump.rdb"))
-			n, at := w.promoted(t, old, begun)
-			<-time.After(rand.N(3 * time.Second))
-			lab.Check(t, old.Restart())
-			return n, at
-		}},
-		{"a dead master is restarted while another is elected", 0, 0, func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
-			old.Kill()
-			<-time.After(time.Second + rand.N(400*time.Millisecond)) // about when the Sentinels take it for dead
-			lab.Check(t, old.Restart())
-			again := time.Now()
-			var n *watched
-			var at time.Time
-			lab.Check(t, lab.Wait("the Sentinels have chosen", func() (bool, error) {
-				for _, other := range w.nodes {
-					other.mu.Lock()
-					if other != old && other.promoted.After(begun) {
-						n, at = other, other.promoted
+		{
+			"a dead master is restarted, with its data",
+			0,
+			5 * time.Second,
+			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
+				old.Must(t, "SET", "key", "value")
+				old.Must(t, "SAVE")
+				old.Kill()
+				n, at := w.promoted(t, old, begun)
+				lab.Check(t, old.Restart())
+				return n, at
+			},
+		},
+		{
+			"a dead master is restarted, empty",
+			0,
+			5 * time.Second,
+			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
+				old.Kill()
+				os.Remove(filepath.Join(old.Dir, "dump.rdb"))
+				n, at := w.promoted(t, old, begun)
+				<-time.After(rand.N(3 * time.Second))
+				lab.Check(t, old.Restart())
+				return n, at
+			},
+		},
+		{
+			"a dead master is restarted while another is elected",
+			0,
+			0,
+			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
+				old.Kill()
+				<-time.After(time.Second + rand.N(400*time.Millisecond)) // about when the Sentinels take it for dead
+				lab.Check(t, old.Restart())
+				again := time.Now()
+				var n *watched
+				var at time.Time
+				lab.Check(t, lab.Wait("the Sentinels have chosen", func() (bool, error) {
+					for _, other := range w.nodes {
+						other.mu.Lock()
+						if other != old && other.promoted.After(begun) {
+							n, at = other, other.promoted
+						}
+						other.mu.Unlock()
 					}
-					other.mu.Unlock()
+					return n != nil || time.Since(again) > 5*time.Second, nil
+				}))
+				if n == nil {
+					return old, begun // it was back in time
 				}
-				return n != nil || time.Since(again) > 5*time.Second, nil
-			}))
-			if n == nil {
-				return old, begun // it was back in time
-			}
-			return n, at
-		}},
-		{"a hung master wakes after the failover", 0, 5 * time.Second, func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
-			lab.Check(t, old.Signal(syscall.SIGSTOP))
-			n, at := w.promoted(t, old, begun)
-			<-time.After(2500*time.Millisecond + rand.N(3*time.Second))
-			lab.Check(t, old.Signal(syscall.SIGCONT))
-			return n, at
-		}},
-		{"a hung master wakes at the promotion", 0, time.Second, func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
-			lab.Check(t, old.Signal(syscall.SIGSTOP))
-			n, at := w.promoted(t, old, begun)
-			<-time.After(rand.N(time.Second))
-			lab.Check(t, old.Signal(syscall.SIGCONT))
-			return n, at
-		}},
-		{"the old master of a planned SENTINEL FAILOVER", 1300 * time.Millisecond, 5 * time.Second, func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
-			lab.Check(t, lab.Wait("a Sentinel begins a failover", func() (bool, error) {
-				out, err := w.Sentinels[rand.N(len(w.Sentinels))].Do("SENTINEL", "FAILOVER", lab.MasterName)
-				return out == "OK", err
-			}))
-			return w.promoted(t, old, begun)
-		}},
+				return n, at
+			},
+		},
+		{
+			"a hung master wakes after the failover",
+			0,
+			5 * time.Second,
+			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
+				lab.Check(t, old.Signal(syscall.SIGSTOP))
+				n, at := w.promoted(t, old, begun)
+				<-time.After(2500*time.Millisecond + rand.N(3*time.Second))
+				lab.Check(t, old.Signal(syscall.SIGCONT))
+				return n, at
+			},
+		},
+		{
+			"a hung master wakes at the promotion",
+			0,
+			time.Second,
+			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
+				lab.Check(t, old.Signal(syscall.SIGSTOP))
+				n, at := w.promoted(t, old, begun)
+				<-time.After(rand.N(time.Second))
+				lab.Check(t, old.Signal(syscall.SIGCONT))
+				return n, at
+			},
+		},
+		{
+			"the old master of a planned SENTINEL FAILOVER",
+			1300 * time.Millisecond,
+			5 * time.Second,
+			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
+				lab.Check(t, lab.Wait("a Sentinel begins a failover", func() (bool, error) {
+					out, err := w.Sentinels[rand.N(len(w.Sentinels))].Do("SENTINEL", "FAILOVER", lab.MasterName)
+					return out == "OK", err
+				}))
+				return w.promoted(t, old, begun)
+			},
+		},
 	}
 	t.Run("situations", func(t *testing.T) {
 		for _, s := range situations {
@@ -473,10 +520,12 @@ func TestFalseYes(t *testing.T) {
 		})
 	})
 	var b strings.Builder
-	fmt.Fprintf(&b, "worst of %d runs each, ms\n| false yes: | role:master alone | --min-uptime 15s | --sentinel, three | daemon |\n|---|---|---|---|---|\n", *runs)
+	fmt.Fprintf(&b, "worst of %d runs each, ms\n"+
+		"| false yes: | role:master alone | --min-uptime 15s | --sentinel, three | daemon |\n|---|---|---|---|---|\n", *runs)
 	for _, s := range situations {
 		fmt.Fprintf(&b, "| %s |%v\n", s.name, table[s.name])
 	}
-	fmt.Fprintf(&b, "| **delay of a true master:** | | | | |\n| promoted in an unplanned failover |%v\n| a quick restart inside down-after |%v\n", delay, table["a quick restart inside down-after"])
+	fmt.Fprintf(&b, "| **delay of a true master:** | | | | |\n| promoted in an unplanned failover |%v\n"+
+		"| a quick restart inside down-after |%v\n", delay, table["a quick restart inside down-after"])
 	t.Log("\n" + b.String())
 }

@@ -33,7 +33,13 @@ type wire struct {
 func newWire(t *testing.T, cutAt string) *wire {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	lab.Check(t, err)
-	w := &wire{listener: l, port: l.Addr().(*net.TCPAddr).Port, cutAt: []byte(cutAt), cut: make(chan struct{}), armed: true}
+	w := &wire{
+		listener: l,
+		port:     l.Addr().(*net.TCPAddr).Port,
+		cutAt:    []byte(cutAt),
+		cut:      make(chan struct{}),
+		armed:    true,
+	}
 	w.mended = sync.NewCond(&w.mu)
 	return w
 }
@@ -110,7 +116,20 @@ func latePromotion(t *testing.T, asked bool) {
 	defer w.close()
 	master := lab.New(t, lab.Options{TCP: true})
 	of := "127.0.0.1 " + strconv.Itoa(master.Port)
-	late := lab.New(t, lab.Options{TCP: true, Args: []string{"--replicaof", of, "--replica-announce-port", strconv.Itoa(w.port), "--replica-priority", "1"}})
+	late := lab.New(
+		t,
+		lab.Options{
+			TCP: true,
+			Args: []string{
+				"--replicaof",
+				of,
+				"--replica-announce-port",
+				strconv.Itoa(w.port),
+				"--replica-priority",
+				"1",
+			},
+		},
+	)
 	other := lab.New(t, lab.Options{TCP: true, Args: []string{"--replicaof", of}})
 	w.to = late.Addr()
 	wg.Go(func() { w.serve(&wg) })
@@ -134,12 +153,14 @@ func latePromotion(t *testing.T, asked bool) {
 			args = append(args, "--sentinel", s.Addr())
 		}
 	}
-	d, err := lab.StartDaemon(bin, late, args...)
+	d, err := lab.StartDaemon(lab.Program("redis-is-masterd"), late, args...)
 	lab.Check(t, err)
 	defer d.Close()
 	lab.Check(t, lab.Wait("the daemon has heard the Sentinels", func() (bool, error) {
 		doc, err := d.Document()
-		return asked || doc.Observation != nil && doc.Observation.Hellos != nil && len(doc.Observation.Hellos.Words) == 3, err
+		return asked ||
+			doc.Observation != nil && doc.Observation.Standing != nil &&
+				len(doc.Observation.Standing.Claims) == 3, err
 	}))
 	master.Kill()
 	select {
@@ -178,7 +199,8 @@ func latePromotion(t *testing.T, asked bool) {
 		if doc.Reason == checker.OK && strings.HasSuffix(named, "\n"+strconv.Itoa(other.Port)) {
 			yes += took
 		}
-		if line := string(doc.Reason) + ": " + doc.Detail; line != log && string(doc.Reason) != strings.SplitN(log, ":", 2)[0] {
+		if line := string(doc.Reason) + ": " + doc.Detail; line != log &&
+			string(doc.Reason) != strings.SplitN(log, ":", 2)[0] {
 			log = line
 			t.Log(time.Since(mended), line)
 		}
@@ -186,7 +208,13 @@ func latePromotion(t *testing.T, asked bool) {
 	if first.IsZero() {
 		t.Fatal("it never came: this shows nothing")
 	}
-	t.Logf("it called itself master for %v (from %v to %v), and was believed for %v", lie, first.Sub(mended), last.Sub(mended), yes)
+	t.Logf(
+		"it called itself master for %v (from %v to %v), and was believed for %v",
+		lie,
+		first.Sub(mended),
+		last.Sub(mended),
+		yes,
+	)
 	if yes > 0 {
 		t.Errorf("a node that is not the master was believed for %v", yes)
 	}

@@ -9,14 +9,17 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/cached"
 	"redis-is-master/checker/report"
 )
 
 // A Daemon is a running redis-is-masterd. Its outputs are in Dir.
 type Daemon struct {
 	Dir, Socket, TrackFile string
+	Host                   *Namespace // where it runs; nil for where this process does
 
 	cmd  *exec.Cmd
 	done chan struct{}
@@ -41,7 +44,8 @@ func StartDaemon(bin string, r *Redis, args ...string) (*Daemon, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	return d, d.Until("a first check is done", func(doc report.Document) bool { return doc.Reason != checker.ReasonStarting })
+	return d, d.Until("a first check is done",
+		func(doc report.Document) bool { return doc.Reason != checker.ReasonStarting })
 }
 
 // Start starts it again, after [Daemon.Kill], and does not wait.
@@ -54,10 +58,14 @@ func (d *Daemon) Start(bin string, r *Redis, args ...string) error {
 	}
 	d.cmd = exec.Command(bin, args...)
 	d.cmd.Env = append(os.Environ(), "REDISCLI_AUTH="+r.Password)
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	d.cmd.Stderr, d.cmd.Stdout = d, d
 	d.done = make(chan struct{})
-	if err := d.cmd.Start(); err != nil {
+	start := func() error { return Start(d.cmd) }
+	if d.Host != nil {
+		d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		start = func() error { return d.Host.Do(d.cmd.Start) }
+	}
+	if err := start(); err != nil {
 		return err
 	}
 	go func(cmd *exec.Cmd, done chan struct{}) {
@@ -104,13 +112,9 @@ func (d *Daemon) Close() {
 	os.RemoveAll(d.Dir)
 }
 
-// Document asks it for what it knows.
+// Document asks it for what it knows. A busy host takes its time.
 func (d *Daemon) Document() (doc report.Document, err error) {
-	said, err := checker.ReadSocket(d.Socket, checker.DefaultTimeout, 0)
-	if err != nil {
-		return doc, err
-	}
-	return report.ReadWire(said)
+	return cached.Ask(d.Socket, 5*time.Second, "")
 }
 
 // Until waits until what it knows is as wanted.

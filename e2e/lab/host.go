@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -17,12 +16,5 @@ func (h *Host) Has(a netip.Addr) (bool, error) {
 // Watch calls seen with every address that comes to a host or goes, until ctx
 // is done.
 func (n *Network) Watch(ctx context.Context, seen func(at time.Time, h *Host, a netip.Addr, up bool)) error {
-	// An address that is renewed has not come.
-	has := make(map[string]bool)
-	return n.watchAddresses(ctx, func(at time.Time, h *Host, a netip.Addr, up bool) {
-		if key := fmt.Sprint(h.Name, a); has[key] != up {
-			has[key] = up
-			seen(at, h, a, up)
-		}
-	})
+	return n.watchAddresses(ctx, false, seen)
 }

@@ -38,12 +38,13 @@ type Bounds struct {
 // the daemon speaks.
 var FaultBounds = Bounds{
 	Two:       0,
-	NotMaster: 150 * time.Millisecond,  // --interval 100 ms, an answer 20 ms, keepalived's drop 2 to 16 ms
-	Hung:      2100 * time.Millisecond, // --fall 3 of --interval and --timeout 500 ms, and what an observer takes for silence
-	Taken:     0,
-	Ahead:     6 * time.Second,         // +switch-master comes 1.0 to 1.9 s after the promotion, the leader's up to 3.4 s
-	Behind:    2500 * time.Millisecond, // a Sentinel that has changed its mind publishes it on the old master within 2 s
-	Rejoin:    5 * time.Second,         // a Sentinel comes back within a second or two, and publishes every 2 s
+	NotMaster: 150 * time.Millisecond, // --interval 100 ms, an answer 20 ms, keepalived's drop 2 to 16 ms
+	// --fall 3 of --interval and --timeout 500 ms, and what an observer takes for silence
+	Hung:   2100 * time.Millisecond,
+	Taken:  0,
+	Ahead:  6 * time.Second,         // +switch-master comes 1.0 to 1.9 s after the promotion, the leader's up to 3.4 s
+	Behind: 2500 * time.Millisecond, // a Sentinel that has changed its mind publishes it on the old master within 2 s
+	Rejoin: 5 * time.Second,         // a Sentinel comes back within a second or two, and publishes every 2 s
 }
 
 // A Violation is what may never be and was.
@@ -76,7 +77,8 @@ func (s *Site) Violations(from time.Time, b Bounds) []Violation {
 
 // judged looks at all events up to a time.
 func judged(all []Event, b Bounds, end time.Time) []Violation {
-	j := judge{bounds: b, now: newState(), spells: map[string]spell{}, cut: map[string]bool{}, promoted: map[string]bool{}, last: map[string]string{}}
+	j := judge{bounds: b, now: newState(), spells: map[string]spell{},
+		cut: map[string]bool{}, promoted: map[string]bool{}, last: map[string]string{}}
 	for _, e := range all {
 		j.step(e)
 	}
@@ -98,7 +100,7 @@ type judge struct {
 }
 
 func (j *judge) step(e Event) {
-	if e.Kind == Role && e.What != Hung {
+	if e.Kind == Role && e.What != Hung && e.What != j.last[e.Node] { // one that hung for a moment is what it was
 		j.promoted[e.Node] = e.What == Master && j.last[e.Node] == Replica
 		j.last[e.Node] = e.What
 	}
@@ -122,8 +124,10 @@ func (j *judge) step(e Event) {
 			reachable++
 		}
 		role := j.now.Role[node]
-		j.during(e.At, node+" has the VIP and its Redis is no master", has && role != Master && role != Hung && role != "", j.bounds.NotMaster)
-		j.during(e.At, node+" has the VIP and its daemon says no", has && strings.HasPrefix(j.now.Answer[node], "no"), j.bounds.NotMaster)
+		j.during(e.At, node+" has the VIP and its Redis is no master", has && role != Master && role != Hung && role != "",
+			j.bounds.NotMaster)
+		j.during(e.At, node+" has the VIP and its daemon says no", has && strings.HasPrefix(j.now.Answer[node], "no"),
+			j.bounds.NotMaster)
 		j.during(e.At, node+" has the VIP and its Redis hangs", has && role == Hung, j.bounds.Hung)
 		atMost := j.bounds.Behind
 		switch {
@@ -200,10 +204,12 @@ func strayWrites(all []Event, acks []Ack) (found []Violation) {
 	}
 	for _, a := range acks {
 		held := slices.ContainsFunc(terms, func(t term) bool {
-			return t.node == a.Node.Name && t.up.Before(a.At.Add(unread)) && (t.down.IsZero() || t.down.After(a.Sent.Add(-inFlight)))
+			return t.node == a.Node.Name && t.up.Before(a.At.Add(unread)) &&
+				(t.down.IsZero() || t.down.After(a.Sent.Add(-inFlight)))
 		})
 		if !held {
-			found = append(found, Violation{a.Sent, a.At.Sub(a.Sent), "a write was acknowledged by " + a.Node.Name + ", which did not have the VIP"})
+			found = append(found, Violation{a.Sent, a.At.Sub(a.Sent),
+				"a write was acknowledged by " + a.Node.Name + ", which did not have the VIP"})
 		}
 	}
 	return found

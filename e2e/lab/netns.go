@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"time"
 
@@ -28,8 +27,7 @@ type Namespace struct {
 func NewNamespace() (*Namespace, error) {
 	n := &Namespace{calls: make(chan func())}
 	made := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
+	mortal(func() {
 		n.tid = unix.Gettid()
 		err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS)
 		if err == nil {
@@ -47,7 +45,7 @@ func NewNamespace() (*Namespace, error) {
 				f()
 			}
 		}
-	}()
+	})
 	if err := <-made; err != nil {
 		return nil, fmt.Errorf("cannot make a network namespace, which needs root: %w", err)
 	}
@@ -102,16 +100,15 @@ func (n *Namespace) Set(key, value string) error {
 // holds up nothing else.
 func (n *Namespace) Dial(network, address string, timeout time.Duration) (c net.Conn, err error) {
 	done := make(chan struct{})
-	go func() {
+	mortal(func() {
 		defer close(done)
-		runtime.LockOSThread()
 		if err = unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		c, err = (&net.Dialer{KeepAlive: -1}).DialContext(ctx, network, address)
-	}()
+	})
 	<-done
 	return c, err
 }

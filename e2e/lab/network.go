@@ -37,7 +37,8 @@ func NewNetwork() (*Network, error) {
 		return nil, err
 	}
 	n := &Network{bridge: b}
-	err = b.Run("ip", "link", "add", "name", "br0", "up", "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
+	err = b.Run("ip", "link", "add", "name", "br0", "up", "type", "bridge", "stp_state", "0", "forward_delay", "0",
+		"mcast_snooping", "0")
 	if err != nil {
 		n.Close()
 	}
@@ -128,7 +129,8 @@ func (h *Host) Mute() error { return drop(h.net.bridge, h.port) }
 
 func drop(ns *Namespace, link string) error {
 	return ns.Run("nft", fmt.Sprintf(
-		"add table netdev lab; add chain netdev lab %[1]s { type filter hook ingress device %[1]s priority 0; policy drop; }", link))
+		"add table netdev lab; add chain netdev lab %[1]s { type filter hook ingress device %[1]s "+
+			"priority 0; policy drop; }", link))
 }
 
 // Heal undoes all of these.
@@ -138,7 +140,8 @@ func (h *Host) Heal() error {
 		link string
 	}{{h.Namespace, "eth0"}, {h.net.bridge, h.port}} {
 		// The first makes the second no error where there is none.
-		err := c.ns.Run("nft", fmt.Sprintf("add table netdev lab; add chain netdev lab %[1]s; delete chain netdev lab %[1]s", c.link))
+		err := c.ns.Run("nft", fmt.Sprintf("add table netdev lab; add chain netdev lab %[1]s; "+
+			"delete chain netdev lab %[1]s", c.link))
 		if err != nil {
 			return err
 		}

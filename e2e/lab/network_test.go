@@ -35,7 +35,9 @@ func TestNetwork(t *testing.T) {
 		return true
 	}
 	Check(t, Wait("one reaches two", func() (bool, error) { return reach(), nil }))
-	for name, fault := range map[string]func() error{"cut": two.Cut, "isolate": two.Isolate, "deafen": two.Deafen, "mute": two.Mute} {
+	for name, fault := range map[string]func() error{
+		"cut": two.Cut, "isolate": two.Isolate, "deafen": two.Deafen, "mute": two.Mute,
+	} {
 		Check(t, fault())
 		if reach() {
 			t.Errorf("%s: still reached", name)
@@ -64,7 +66,10 @@ func TestNetwork(t *testing.T) {
 	events := make(chan event, 16)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	Check(t, n.watchAddresses(ctx, func(_ time.Time, h *Host, a netip.Addr, up bool) { events <- event{h, a, up} }))
+	Check(
+		t,
+		n.watchAddresses(ctx, false, func(_ time.Time, h *Host, a netip.Addr, up bool) { events <- event{h, a, up} }),
+	)
 	expect := func(want event) {
 		t.Helper()
 		select {

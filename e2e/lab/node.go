@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/cached"
 	"redis-is-master/checker/report"
 )
 
@@ -29,6 +30,7 @@ const (
 	PasswordFile   = "/run/password"
 	DaemonDir      = "/run/redis-is-master"
 	TrackFile      = "/run/redis-is-master/master"
+	PromotionFile  = "/run/redis-is-master/promotion"
 	DaemonSocket   = "/run/redis-is-master/check.sock"
 )
 
@@ -45,11 +47,14 @@ func newNode(s *Site, h *Host) (*Node, error) {
 	n := &Node{Host: h, site: s}
 	n.Redis = newProcess(h, "redis-server", "/run/redis/redis.conf")
 	n.Sentinel = newProcess(h, "redis-sentinel", "/run/sentinel/sentinel.conf")
-	n.Keepalived = newProcess(h, "keepalived", "--dont-fork", "--log-console", "--log-detail", "--no-syslog", "--vrrp", "--use-file", "/run/keepalived.conf", "--config-id", h.Name)
+	n.Keepalived = newProcess(h, "keepalived", "--dont-fork", "--log-console", "--log-detail", "--no-syslog", "--vrrp",
+		"--use-file", "/run/keepalived.conf", "--config-id", h.Name)
 	// Adverts are sent every 20 ms, and a machine has cores of its own for that.
 	n.Keepalived.Argv = append([]string{"chrt", "--rr", "10"}, n.Keepalived.Argv...)
-	n.Daemon = newProcess(h, append([]string{s.options.Bin + "/redis-is-masterd", "--password-file", PasswordFile, "--track-file", TrackFile,
-		"--http", net.JoinHostPort(h.Addr.String(), fmt.Sprint(httpPort)), "--agent", net.JoinHostPort(h.Addr.String(), fmt.Sprint(agentPort))},
+	n.Daemon = newProcess(h, append([]string{s.options.Bin + "/redis-is-masterd", "--password-file", PasswordFile,
+		"--track-file", TrackFile, "--promotion-file", PromotionFile,
+		"--http", net.JoinHostPort(h.Addr.String(), fmt.Sprint(httpPort)),
+		"--agent", net.JoinHostPort(h.Addr.String(), fmt.Sprint(agentPort))},
 		s.options.Daemon...)...)
 	if s.options.Held != "" {
 		n.Daemon.Argv = append(n.Daemon.Argv, "--vip", s.options.Held, "--vip-interface", "eth0")
@@ -82,7 +87,8 @@ sentinel failover-timeout %[3]s 10000
 `, sentinelPort, sentinelSocket, MasterName, s.net.Hosts[0].Addr, redisPort, s.password)
 
 	if s.options.Hook != "" {
-		sentinel += fmt.Sprintf("sentinel client-reconfig-script %s /usr/local/bin/%s\n", MasterName, filepath.Base(s.options.Hook))
+		sentinel += fmt.Sprintf("sentinel client-reconfig-script %s /usr/local/bin/%s\n", MasterName,
+			filepath.Base(s.options.Hook))
 	}
 	for _, dir := range []string{"/run/redis", "/run/sentinel", DaemonDir} {
 		if err := os.Mkdir(h.Path(dir), 0o755); err != nil {
@@ -113,8 +119,8 @@ func (n *Node) Processes() []*Process {
 // Break does to its link what the word says: [Cut], [Isolated], [Deaf],
 // [Mute], [Late] or [Healed].
 func (n *Node) Break(link string) error {
-	do := map[string]func() error{Cut: n.Host.Cut, Isolated: n.Host.Isolate, Deaf: n.Host.Deafen, Mute: n.Host.Mute, Healed: n.Host.Heal,
-		Late: func() error { return n.Host.Delay(20 * time.Millisecond) }}[link]
+	do := map[string]func() error{Cut: n.Host.Cut, Isolated: n.Host.Isolate, Deaf: n.Host.Deafen, Mute: n.Host.Mute,
+		Healed: n.Host.Heal, Late: func() error { return n.Host.Delay(20 * time.Millisecond) }}[link]
 	n.site.Timeline.Add(time.Now(), n.Name, Link, link)
 	return do()
 }
@@ -128,7 +134,8 @@ func (n *Node) Lose() error {
 	// What a boot would not find, and keepalived had no time to take away.
 	n.Run("ip", "addr", "del", netip.PrefixFrom(n.site.VIP, n.site.VIP.BitLen()).String(), "dev", "eth0")
 	pids, _ := filepath.Glob(n.Path("/run/*.pid"))
-	for _, path := range append(pids, n.Path(TrackFile), n.Path(DaemonSocket), n.Path(redisSocket), n.Path(sentinelSocket)) {
+	for _, path := range append(pids, n.Path(TrackFile), n.Path(PromotionFile), n.Path(DaemonSocket),
+		n.Path(redisSocket), n.Path(sentinelSocket)) {
 		os.Remove(path)
 	}
 	return err
@@ -217,9 +224,5 @@ func (n *Node) Fill(keys int) error {
 
 // Document asks its daemon for what it knows.
 func (n *Node) Document() (doc report.Document, err error) {
-	said, err := checker.ReadSocket(n.Path(DaemonSocket), checker.DefaultTimeout, 0)
-	if err != nil {
-		return doc, err
-	}
-	return report.ReadWire(said)
+	return cached.Ask(n.Path(DaemonSocket), checker.DefaultTimeout, "")
 }

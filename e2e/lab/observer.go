@@ -34,7 +34,7 @@ func (s *Site) watch(ctx context.Context) error {
 			s.watches.Go(func() { n.watchAnswer(ctx) })
 		}
 	}
-	return s.net.Watch(ctx, func(at time.Time, h *Host, a netip.Addr, up bool) {
+	return s.net.watchAddresses(ctx, true, func(at time.Time, h *Host, a netip.Addr, up bool) {
 		if a == s.VIP {
 			s.Timeline.Add(at, h.Name, VIP, map[bool]string{true: "up", false: "down"}[up])
 		}
@@ -189,7 +189,8 @@ func (n *Node) subscribe(ctx context.Context) {
 
 func (n *Node) worthSaying(event string) bool {
 	switch event {
-	case "+sdown", "-sdown", "+odown", "+try-failover", "+elected-leader", "+promoted-slave", "+switch-master", "+convert-to-slave",
+	case "+sdown", "-sdown", "+odown", "+try-failover", "+elected-leader", "+promoted-slave",
+		"+switch-master", "+convert-to-slave",
 		"-failover-abort-no-good-slave", "-failover-abort-not-elected", "-failover-abort-slave-timeout":
 		return true
 	}

@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,4 +165,35 @@ func (p *Process) Tail(lines int) string {
 	b, _ := os.ReadFile(p.host.Path(p.Log))
 	all := strings.Split(strings.TrimSpace(string(b)), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// Start starts a command that ends with this process: by SIGKILL, unless its
+// Pdeathsig is set. The kernel sends that signal when the thread ends that
+// started the command, so that no such thread may become one of [mortal].
+func Start(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = cmp.Or(cmd.SysProcAttr.Pdeathsig, syscall.SIGKILL)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	parents.Store(syscall.Gettid(), true)
+	return cmd.Start()
+}
+
+var parents sync.Map // the threads that have started a command, by their ids
+
+// mortal runs f on a thread of its own, which ends with f, and returns at once.
+func mortal(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		if _, parent := parents.Load(syscall.Gettid()); !parent {
+			f()
+			return
+		}
+		defer runtime.UnlockOSThread()
+		found := make(chan bool)
+		mortal(func() { close(found); f() }) // this thread is taken until then
+		<-found
+	}()
 }

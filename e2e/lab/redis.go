@@ -84,7 +84,8 @@ func start(o Options) (*Redis, error) {
 	}
 	if o.TLS {
 		args = append(args, "--port", "0", "--tls-port", port,
-			"--tls-cert-file", filepath.Join(r.Dir, "server.pem"), "--tls-key-file", filepath.Join(r.Dir, "server.key"), "--tls-ca-cert-file", filepath.Join(r.Dir, "ca.pem"))
+			"--tls-cert-file", filepath.Join(r.Dir, "server.pem"), "--tls-key-file", filepath.Join(r.Dir, "server.key"),
+			"--tls-ca-cert-file", filepath.Join(r.Dir, "ca.pem"))
 	} else {
 		args = append(args, "--port", port)
 	}
@@ -115,11 +116,10 @@ func start(o Options) (*Redis, error) {
 // run starts the process and waits until it answers.
 func (r *Redis) run() error {
 	cmd, done := exec.Command("redis-server", r.args...), make(chan struct{})
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	r.cmd, r.done = cmd, done
-	if err := cmd.Start(); err != nil {
+	if err := Start(cmd); err != nil {
 		close(done)
 		return err
 	}

@@ -18,10 +18,12 @@ import (
 
 // SiteOptions say what kind of site to start.
 type SiteOptions struct {
-	Bin        string   // directory with the built commands
-	Keepalived string   // the keepalived.conf of every node; see [Profile]; empty for no keepalived
-	Hook       string   // instead, the client-reconfig-script of the Sentinels, which moves [HookVIP]
-	HAProxy    string   // instead, the haproxy.cfg of a host that the client connects to: who has the VIP is whom HAProxy sends to
+	Bin        string // directory with the built commands
+	Keepalived string // the keepalived.conf of every node; see [Profile]; empty for no keepalived
+	Hook       string // instead, the client-reconfig-script of the Sentinels, which moves [HookVIP]
+	// HAProxy is, instead, the haproxy.cfg of a host that the client connects
+	// to: who has the VIP is whom HAProxy sends to.
+	HAProxy    string
 	Daemon     []string // more flags of redis-is-masterd
 	NoDaemon   bool     // keepalived asks Redis itself
 	Programs   []string // more of them for /usr/local/bin of every node
@@ -56,7 +58,8 @@ const SitePassword = "a-password-of-the-lab"
 // today, and sets what belongs to the lab: the password, or its path.
 func Profile(path string) (string, error) {
 	b, err := os.ReadFile(path)
-	return strings.NewReplacer("/etc/redis-is-master/password", PasswordFile, "PASSWORD", SitePassword).Replace(string(b)), err
+	return strings.NewReplacer("/etc/redis-is-master/password", PasswordFile, "PASSWORD", SitePassword).
+		Replace(string(b)), err
 }
 
 // HookVIP is the VIP of a site without keepalived.
@@ -153,7 +156,8 @@ func StartSite(o SiteOptions) (s *Site, err error) {
 	}
 	if o.Hook != "" { // which is called only when something changes
 		first := s.Nodes[0].Addr.String()
-		if err := s.Nodes[0].Run("/usr/local/bin/"+filepath.Base(o.Hook), MasterName, "leader", "start", first, fmt.Sprint(redisPort), first, fmt.Sprint(redisPort)); err != nil {
+		if err := s.Nodes[0].Run("/usr/local/bin/"+filepath.Base(o.Hook), MasterName, "leader", "start", first,
+			fmt.Sprint(redisPort), first, fmt.Sprint(redisPort)); err != nil {
 			return s, err
 		}
 	}
@@ -322,7 +326,8 @@ func (s *Site) linked() bool {
 				return false
 			}
 		} else {
-			if master == nil || !strings.Contains(info, "master_link_status:up") || !strings.Contains(info, "master_host:"+master.Addr.String()) {
+			if master == nil || !strings.Contains(info, "master_link_status:up") ||
+				!strings.Contains(info, "master_host:"+master.Addr.String()) {
 				return false
 			}
 		}
@@ -332,7 +337,8 @@ func (s *Site) linked() bool {
 		for i := 0; i+1 < len(f); i += 2 {
 			fields[f[i]] = f[i+1]
 		}
-		if fields["num-slaves"] != strconv.Itoa(len(s.Nodes)-1) || fields["num-other-sentinels"] != strconv.Itoa(len(s.Nodes)-1) || fields["flags"] != "master" {
+		if fields["num-slaves"] != strconv.Itoa(len(s.Nodes)-1) ||
+			fields["num-other-sentinels"] != strconv.Itoa(len(s.Nodes)-1) || fields["flags"] != "master" {
 			return false
 		}
 	}
@@ -346,7 +352,8 @@ func (s *Site) Calm() error {
 	return Wait("the Sentinels have heard from all replicas", func() (bool, error) {
 		for _, n := range s.Nodes {
 			known, err := n.AskSentinel("SENTINEL", "REPLICAS", MasterName)
-			if err != nil || strings.Count(known, "role-reported\nslave") != len(s.Nodes)-1 || strings.Count(known, "flags\nslave\n") != len(s.Nodes)-1 {
+			if err != nil || strings.Count(known, "role-reported\nslave") != len(s.Nodes)-1 ||
+				strings.Count(known, "flags\nslave\n") != len(s.Nodes)-1 {
 				return false, err
 			}
 		}

@@ -35,7 +35,7 @@ func Require(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
-			Missing(t, p+" is not installed: run make deps")
+			Missing(t, p+" is not installed: run make tools")
 		}
 	}
 }

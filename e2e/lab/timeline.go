@@ -57,7 +57,8 @@ type State struct {
 }
 
 func newState() State {
-	return State{Role: map[string]string{}, Names: map[string]string{}, Answer: map[string]string{}, VIP: map[string]bool{}}
+	return State{Role: map[string]string{}, Names: map[string]string{}, Answer: map[string]string{},
+		VIP: map[string]bool{}}
 }
 
 func (s State) apply(e Event) {

@@ -34,7 +34,8 @@ func debootstrap(t *testing.T, packages ...string) *machine {
 	lab.Check(t, err)
 	m := &machine{t: t, root: filepath.Join(dir, "root")}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	out, err := exec.Command("debootstrap", "--variant=minbase", "--include="+strings.Join(packages, ","), "bookworm", m.root).CombinedOutput()
+	out, err := exec.Command("debootstrap", "--variant=minbase", "--include="+strings.Join(packages, ","),
+		"bookworm", m.root).CombinedOutput()
 	if err != nil {
 		t.Fatalf("debootstrap: %v\n%s", err, out[max(0, len(out)-2000):])
 	}
@@ -58,7 +59,8 @@ mkdir dev/shm dev/pts
 mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
 pivot_root . mnt
-exec env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "umount -l /mnt; mount --make-rshared /; exec /lib/systemd/systemd --system --unit=multi-user.target"
+exec env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "umount -l /mnt; mount --make-rshared /
+exec /lib/systemd/systemd --system --unit=multi-user.target"
 `
 	// A cgroup of its own, found by a mount that only this process sees.
 	const outside = `
@@ -81,7 +83,8 @@ exec unshare --cgroup --pid --uts --ipc --net --mount --propagation private --fo
 		<-ended
 		const sweep = `mount -t cgroup2 none "$0.cgroup"; find "$0.cgroup/package-$1" -depth -type d -exec rmdir {} +`
 		lab.Wait("the cgroups of the machine are gone", func() (bool, error) { // its processes are still ending
-			return exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", sweep, m.root, strconv.Itoa(cmd.Process.Pid)).Run() == nil, nil
+			return exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", sweep, m.root,
+				strconv.Itoa(cmd.Process.Pid)).Run() == nil, nil
 		})
 		if m.t.Failed() {
 			m.t.Log(log.String())
@@ -110,7 +113,18 @@ func (m *machine) try(command string) (code int, out string) {
 	if m.pid != "" {
 		argv = []string{"nsenter", "--all", "--target", m.pid}
 	}
-	cmd := exec.Command("timeout", append(append([]string{"-k", "1", "60"}, argv...), "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "bash", "-c", command)...)
+	cmd := exec.Command(
+		"timeout",
+		append(
+			append([]string{"-k", "1", "60"}, argv...),
+			"env",
+			"-i",
+			"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+			"DEBIAN_FRONTEND=noninteractive",
+			"bash",
+			"-c",
+			command,
+		)...)
 	b, _ := cmd.CombinedOutput()
 	return cmd.ProcessState.ExitCode(), strings.TrimSpace(string(b))
 }
@@ -150,7 +164,9 @@ func (m *machine) until(want, command string) {
 // get asks by HTTP in the machine, which has no client but bash.
 func (m *machine) get(port, path string) string {
 	m.t.Helper()
-	return m.must(fmt.Sprintf(`exec 3<>/dev/tcp/127.0.0.1/%s; printf 'GET %s HTTP/1.0\r\n\r\n' >&3; cat <&3`, port, path))
+	return m.must(
+		fmt.Sprintf(`exec 3<>/dev/tcp/127.0.0.1/%s; printf 'GET %s HTTP/1.0\r\n\r\n' >&3; cat <&3`, port, path),
+	)
 }
 
 // write makes a file in the machine's root, and its directory.

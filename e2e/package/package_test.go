@@ -8,10 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"redis-is-master/e2e/lab"
 )
@@ -21,9 +23,15 @@ const password = "s3cret-of-the-test"
 // packages builds all packages of a version, and returns their directory.
 func packages(t *testing.T, version string, archs ...string) string {
 	t.Helper()
+	return packagesOf(t, "../..", version, strings.Join(archs, " "))
+}
+
+// packagesOf builds them from the source in a directory.
+func packagesOf(t *testing.T, dir, version, archs string) string {
+	t.Helper()
 	out := t.TempDir()
-	cmd := exec.Command("../../cmd/package.sh")
-	cmd.Env = append(os.Environ(), "VERSION="+version, "OUT="+out, "ARCHS="+strings.Join(archs, " "), "SOURCE_DATE_EPOCH=1700000000")
+	cmd := exec.Command(filepath.Join(dir, "cmd/package/package.sh"))
+	cmd.Env = append(os.Environ(), "VERSION="+version, "OUT="+out, "ARCHS="+archs, "SOURCE_DATE_EPOCH=1700000000")
 	if b, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("package.sh: %v\n%s", err, b)
 	}
@@ -50,23 +58,36 @@ func TestUnits(t *testing.T) {
 		lab.Check(t, os.MkdirAll(filepath.Join(root, filepath.Dir(command)), 0o755))
 		lab.Check(t, os.WriteFile(filepath.Join(root, command), []byte("#!/bin/sh\n"), 0o755))
 	}
-	const units = "../../cmd/redis-is-masterd"
+	const units = "../../cmd/package"
 	dir := filepath.Join(root, "etc/systemd/system")
 	lab.Check(t, os.MkdirAll(dir, 0o755))
-	for _, target := range []string{"basic", "sysinit", "shutdown", "multi-user", "network"} {
+	for _, target := range []string{"basic", "sysinit", "shutdown", "sockets", "multi-user", "network", "network-online"} {
 		lab.Check(t, os.WriteFile(filepath.Join(dir, target+".target"), []byte("[Unit]\nDescription=x\n"), 0o644))
 	}
 	var texts []string
 	for _, unit := range []string{"redis-is-masterd.service", "redis-is-masterd@.service"} {
-		b, err := os.ReadFile(filepath.Join(units, unit))
-		lab.Check(t, err)
-		lab.Check(t, os.WriteFile(filepath.Join(dir, unit), b, 0o644))
+		socket := strings.Replace(unit, ".service", ".socket", 1)
+		text := make(map[string]string)
+		for _, name := range []string{unit, socket} {
+			b, err := os.ReadFile(filepath.Join(units, name))
+			lab.Check(t, err)
+			lab.Check(t, os.WriteFile(filepath.Join(dir, name), b, 0o644))
+			text[name] = string(b)
+		}
 		instance := strings.Replace(unit, "@.", "@cache.", 1)
-		if out := output(t, "systemd-analyze", "--root="+root, "--man=no", "verify", instance); out != "" {
+		if out := output(t, "systemd-analyze", "--root="+root, "--man=no", "verify", instance,
+			strings.Replace(instance, ".service", ".socket", 1)); out != "" {
 			t.Errorf("verify %s: %s", instance, out)
 		}
-		output(t, "systemd-analyze", "security", "--offline=yes", "--threshold=15", filepath.Join(units, unit)) // an error above it
-		texts = append(texts, string(b))
+		output(
+			t,
+			"systemd-analyze",
+			"security",
+			"--offline=yes",
+			"--threshold=11",
+			filepath.Join(units, unit),
+		) // an error above it
+		texts = append(texts, text[unit])
 	}
 	// With the drop-in of a daemon that holds the VIP itself.
 	dropIn, err := os.ReadFile(filepath.Join(units, "vip.conf"))
@@ -77,20 +98,68 @@ func TestUnits(t *testing.T) {
 		t.Errorf("verify with vip.conf: %s", out)
 	}
 	// They differ in their names and in nothing else.
-	template := strings.NewReplacer("Redis %i is", "Redis is", " redis-server@%i.service", "", " redis@%i.service", "", "/%i.password", "/password",
-		"=/etc/redis-is-master/%i.env", "=-/etc/redis-is-master/redis-is-masterd.env", "/master-%i", "/master", " --socket /run/redis-is-master/check-%i.sock", "").Replace(texts[1])
+	template := strings.NewReplacer(
+		"Redis %i is", "Redis is",
+		" redis-server@%i.service", "", " redis@%i.service", "",
+		"AssertPathExists=/etc/redis-is-master/%i.env\n", "",
+		"=/etc/redis-is-master/%i.env", "=-/etc/redis-is-master/redis-is-masterd.env",
+		"/master-%i", "/master", "/promotion-%i", "/promotion",
+		" --disable-file /run/redis-is-master/disabled-%i", "",
+		" --socket /run/redis-is-master/check-%i.sock", "",
+		"masterd@%i.socket", "masterd.socket",
+	).
+		Replace(texts[1])
 	if template != texts[0] {
 		t.Errorf("the template is another:\n%s\n%s", texts[0], template)
 	}
 }
 
-// TestBytes: the same source gives the same bytes, for both architectures, and
-// lintian finds no error.
+// TestBytes: the same source gives the same bytes in another directory within
+// another repository, and with an empty build cache, and lintian finds no error.
 func TestBytes(t *testing.T) {
 	t.Parallel()
-	lab.Require(t, "lintian", "rpm")
-	first, second := packages(t, "v1.0.0", "amd64", "arm64"), packages(t, "v1.0.0", "amd64", "arm64")
-	names := []string{"redis-is-master_1.0.0-1_amd64.deb", "redis-is-master_1.0.0-1_arm64.deb", "redis-is-master-1.0.0-1.x86_64.rpm", "redis-is-master-1.0.0-1.aarch64.rpm"}
+	lab.Require(t, "lintian", "rpm", "git")
+	elsewhere := filepath.Join(t.TempDir(), "deeper", "source")
+	source(t, elsewhere)
+	output(t, "git", "-C", elsewhere, "init", "-q")
+	output(
+		t,
+		"git",
+		"-C",
+		elsewhere,
+		"-c",
+		"user.name=x",
+		"-c",
+		"user.email=x",
+		"commit",
+		"-q",
+		"--allow-empty",
+		"-m",
+		"x",
+	)
+	first, second := packages(t, "v1.0.0", "amd64", "arm64"), packagesOf(t, elsewhere, "v1.0.0", "amd64 arm64")
+	cold := exec.Command(
+		"go",
+		"build",
+		"-trimpath",
+		"-buildvcs=false",
+		"-ldflags",
+		"-s -w -X redis-is-master/cmd/internal/flags.version=v1.0.0",
+		"-o",
+		filepath.Join(elsewhere, "cold"),
+		"./cmd/redis-is-master",
+	)
+	cold.Dir, cold.Env = elsewhere, append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64", "GOCACHE="+t.TempDir())
+	if out, err := cold.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	output(t, "cmp", filepath.Join(elsewhere, "cold"), filepath.Join(first, "../amd64/redis-is-master"))
+	names := []string{
+		"redis-is-master_1.0.0-1_amd64.deb",
+		"redis-is-master_1.0.0-1_arm64.deb",
+		"redis-is-master-1.0.0-1.x86_64.rpm",
+		"redis-is-master-1.0.0-1.aarch64.rpm",
+	}
 	for _, name := range names {
 		a, err := os.ReadFile(filepath.Join(first, name))
 		lab.Check(t, err)
@@ -103,7 +172,8 @@ func TestBytes(t *testing.T) {
 			output(t, "lintian", "--no-cfg", "--allow-root", "--fail-on", "error", filepath.Join(first, name))
 			continue
 		}
-		if config := output(t, "rpm", "-qp", "--configfiles", filepath.Join(first, name)); config != "/etc/redis-is-master/redis-is-masterd.env\n" {
+		config := output(t, "rpm", "-qp", "--configfiles", filepath.Join(first, name))
+		if config != "/etc/redis-is-master/redis-is-masterd.env\n" {
 			t.Errorf("%s: config files %q", name, config)
 		}
 	}
@@ -122,7 +192,18 @@ func files(t *testing.T, root string) map[string]bool {
 	lab.Check(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		name := strings.TrimPrefix(path, root)
 		switch name {
-		case "/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/lib/dpkg", "/var/log", "/var/cache", "/var/lib/systemd", "/var/lib/redis", "/root":
+		case "/proc",
+			"/sys",
+			"/dev",
+			"/run",
+			"/tmp",
+			"/var/tmp",
+			"/var/lib/dpkg",
+			"/var/log",
+			"/var/cache",
+			"/var/lib/systemd",
+			"/var/lib/redis",
+			"/root":
 			return fs.SkipDir
 		case "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/.pwd.lock":
 			return nil
@@ -137,7 +218,15 @@ func files(t *testing.T, root string) map[string]bool {
 // installation to its purge.
 func TestPackage(t *testing.T) {
 	t.Parallel()
-	m := debootstrap(t, "systemd", "systemd-sysv", "redis-server", "prometheus-node-exporter")
+	m := debootstrap(
+		t,
+		"systemd",
+		"systemd-sysv",
+		"redis-server",
+		"prometheus-node-exporter",
+		"keepalived",
+		"needrestart",
+	)
 	deb := make(map[string]string)
 	for _, version := range []string{"1.0.0", "1.0.1"} {
 		name := fmt.Sprintf("redis-is-master_%s-1_%s.deb", version, runtime.GOARCH)
@@ -147,6 +236,7 @@ func TestPackage(t *testing.T) {
 		deb[version] = "/root/" + name
 	}
 	m.write("/etc/redis/redis.conf", "requirepass "+password+"\nsave \"\"\nport 6379\nbind 127.0.0.1\n", 0o644)
+	m.must("useradd --system monitor")
 	clean := files(t, m.root)
 
 	// Where no systemd runs it installs and goes as well.
@@ -168,32 +258,107 @@ func TestPackage(t *testing.T) {
 	m.must("systemd-analyze --man=no verify /usr/lib/systemd/system/redis-is-masterd.service")
 	directory := m.must("stat -c %i /run/redis-is-master")
 
-	// Without its password file it does not start, and nothing says yes.
-	if code, _ := m.try("systemctl start " + unit); code == 0 {
-		t.Error("the unit starts without its password file")
-	}
-	m.must("systemctl stop " + unit)
-	m.must("! grep -q 1 /run/redis-is-master/master")
+	m.says("root root 640", "stat -c '%U %G %a' /etc/redis-is-master/redis-is-masterd.env")
 
-	m.write("/etc/redis-is-master/password", password+"\n", 0o600)
-	const options = "OPTIONS=--http 127.0.0.1:9736 --textfile /run/redis-is-master/redis.prom --hello off\n"
-	m.write("/etc/redis-is-master/redis-is-masterd.env", options, 0o644)
+	// Without its password file it says so once, and nothing says yes. It needs
+	// no restart when the file is there, typed as the settings say.
+	const options = "OPTIONS=--password-file /etc/redis-is-master/password --http 127.0.0.1:9736" +
+		" --textfile /run/redis-is-master/redis.prom" +
+		" --disable-file /run/redis-is-master/disabled --hello off\n"
+	settings := m.must("cat /etc/redis-is-master/redis-is-masterd.env")
+	m.write("/etc/redis-is-master/redis-is-masterd.env", options, 0o640)
 	m.must("systemctl start " + unit)
+	m.until("1", "journalctl -u "+unit+" | grep -c -- '--password-file: no such file or directory'")
+	m.must("redis-is-master --cached | grep -q -- '^unknown .*--password-file: no such file or directory'")
+	m.says("0", "cat /run/redis-is-master/master")
+	pid := m.must("systemctl show -p MainPID --value " + unit)
+	commands := regexp.MustCompile(`(?m)^#   (\w.*/etc/redis-is-master/password)$`).
+		FindAllStringSubmatch(settings, -1)
+	if len(commands) != 2 {
+		t.Fatalf("the settings do not say how to write the password:\n%s", settings)
+	}
+	typed := m.must(
+		fmt.Sprintf(
+			"{ until grep -q 'Password of Redis' /tmp/tty; do sleep 0.1; done; echo '%s'; } | "+
+				"script -qefc '%s' /tmp/tty; cat /tmp/tty",
+			password,
+			strings.ReplaceAll(commands[0][1]+" && "+commands[1][1], "'", `'\''`),
+		),
+	)
+	if strings.Contains(typed, password) {
+		t.Errorf("the password is visible while it is typed: %s", typed)
+	}
+	m.says("redis-is-master root 400", "stat -c '%U %G %a' /etc/redis-is-master/password")
 	m.until("1", "cat /run/redis-is-master/master")
+	m.says(pid, "systemctl show -p MainPID --value "+unit)
 	m.must("systemctl show -p StatusText --value " + unit + " | grep -q '^yes, 127.0.0.1:6379 is master: ok'")
 
-	// Everybody may ask, and nobody learns the password.
-	nobody := "setpriv --reuid 65534 --regid 65534 --clear-groups "
-	m.must(nobody + "redis-is-master --cached")
-	m.must(nobody + "redis-is-master -q --cached --alive")
+	// The owner of the port is known although the unit has PrivateUsers=, which
+	// hides him. Who takes the port of a dead Redis is refused.
+	m.says("yes active", "echo $(systemctl show -p PrivateUsers --value "+unit+"; systemctl is-active "+unit+".socket)")
+	m.must("systemctl stop redis-server && setpriv --reuid monitor --regid monitor --clear-groups " +
+		"redis-server --port 6379 --save '' --daemonize yes")
+	m.until("found", "journalctl -u "+unit+
+		" | grep -q \"user $(id -u monitor) listens there, but it was user $(id -u redis)\" && echo found")
+	m.must("redis-cli SHUTDOWN NOSAVE; systemctl start redis-server")
+	m.until("1", "cat /run/redis-is-master/master")
+	m.says(pid, "systemctl show -p MainPID --value "+unit)
+
+	// A new password needs no restart either. Until the file has it, the
+	// connection keeps the answer, and a warning and a metric say what the next
+	// one will meet.
+	refused := func(want string) {
+		t.Helper()
+		const metric = `exec 3<>/dev/tcp/127.0.0.1/9736; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; ` +
+			`grep '^redis_is_master_credentials_refused' <&3`
+		m.must("for i in {1..400}; do [ \"$(" + metric + ")\" = 'redis_is_master_credentials_refused " + want +
+			"' ] && exit; sleep 0.1; done; exit 1") // it asks every 30 s
+	}
+	refused("0")
+	m.must("redis-cli -a " + password + " CONFIG SET requirepass new-" + password)
+	refused("1")
+	m.until("1", "journalctl -u "+unit+" -p warning | grep -c 'the password is refused'")
+	m.says("1", "cat /run/redis-is-master/master")
+	m.write("/etc/redis-is-master/password", "new-"+password+"\n", 0o400)
+	refused("0")
+	m.must("redis-cli -a new-" + password + " CLIENT KILL TYPE normal")
+	m.until("1", "cat /run/redis-is-master/master")
+	m.must("redis-cli -a new-" + password + " CONFIG SET requirepass " + password)
+	m.write("/etc/redis-is-master/password", password+"\n", 0o400)
+	refused("0")
+	m.says(pid, "systemctl show -p MainPID --value "+unit)
+
+	// Its group may ask, everybody may read the track file, and nobody learns
+	// the password.
+	nobody, member := "setpriv --reuid 65534 --regid 65534 --clear-groups ",
+		"setpriv --reuid monitor --regid monitor --init-groups "
+	m.must(nobody + "redis-is-master -q --cached; test $? = 2")
+	m.must("usermod -aG redis-is-master monitor")
+	m.must(member + "redis-is-master --cached")
+	m.must(member + "redis-is-master -q --cached --alive")
 	m.must(nobody + "cat /run/redis-is-master/master")
-	pid := m.must("systemctl show -p MainPID --value " + unit)
-	m.must("redis-is-master --tls --timeout 300ms >/dev/null 2>&1; test $? = 2") // it finds the daemon's binary; 3 if not
+	m.must("! " + member + "cat /etc/redis-is-master/password")
+	m.says("-10", "cut -d' ' -f19 /proc/"+pid+"/stat")
+	m.says(
+		"Max core file size        0                    0                    bytes",
+		"grep core /proc/"+pid+"/limits | sed 's/ *$//'",
+	)
+	m.says("268435456 512", "systemctl show -p MemoryMax -p TasksMax --value "+unit+" | xargs")
+
+	// It is taken out by hand.
+	m.must("touch /run/redis-is-master/disabled")
+	m.until("0", "cat /run/redis-is-master/master")
+	m.must("rm /run/redis-is-master/disabled")
+	m.until("1", "cat /run/redis-is-master/master")
+	m.must(
+		"redis-is-master --tls --timeout 300ms >/dev/null 2>&1; test $? = 2",
+	) // it finds the daemon's binary; 3 if not
 	m.must(fmt.Sprintf("! grep -l %s /proc/%s/environ /proc/%[2]s/cmdline", password, pid))
 	m.must("! { systemctl show " + unit + "; journalctl; cat /run/redis-is-master/*.prom; } | grep " + password)
 	m.says("redis-is-master", "ps -o user:20= -p "+pid+" 2>/dev/null || stat -c %U /proc/"+pid)
 
-	if page := m.get("9736", "/master"); !strings.HasPrefix(page, "HTTP/1.0 200 OK") || !strings.Contains(page, "\nok: role:master") {
+	if page := m.get("9736", "/master"); !strings.HasPrefix(page, "HTTP/1.0 200 OK") ||
+		!strings.Contains(page, "\nok: role:master") {
 		t.Errorf("/master: %s", page)
 	}
 	if page := m.get("9736", "/metrics"); !strings.Contains(page, "\nprocess_resident_memory_bytes ") {
@@ -202,29 +367,53 @@ func TestPackage(t *testing.T) {
 
 	// The node exporter of Debian reads the textfile.
 	m.must("ln -s /run/redis-is-master/redis.prom /var/lib/prometheus/node-exporter/redis-is-master.prom")
-	m.until("redis_is_master_state 1", `exec 3<>/dev/tcp/127.0.0.1/9100; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; grep '^redis_is_master_state' <&3`)
+	m.until(
+		"redis_is_master_state 1",
+		`exec 3<>/dev/tcp/127.0.0.1/9100; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; grep '^redis_is_master_state' <&3`,
+	)
 	exported := m.get("9100", "/metrics")
-	if !strings.Contains(exported, `node_textfile_mtime_seconds{file="/var/lib/prometheus/node-exporter/redis-is-master.prom"}`) || !strings.Contains(exported, "\nnode_textfile_scrape_error 0\n") {
+	if !strings.Contains(
+		exported,
+		`node_textfile_mtime_seconds{file="/var/lib/prometheus/node-exporter/redis-is-master.prom"}`,
+	) ||
+		!strings.Contains(exported, "\nnode_textfile_scrape_error 0\n") {
 		t.Errorf("the node exporter does not read the textfile:\n%s", exported)
 	}
 	m.must("rm /var/lib/prometheus/node-exporter/redis-is-master.prom")
 
 	// A second instance, with names of its own.
 	m.must("redis-server --port 6380 --save '' --requirepass other-" + password + " --daemonize yes")
-	if code, _ := m.try("systemctl start " + second); code == 0 {
-		t.Error("the template starts without its settings")
+	if code, out := m.try("systemctl start " + second); code == 0 || !strings.Contains(out, "Assertion failed") {
+		t.Errorf("the template starts without its settings: %s", out)
 	}
-	m.write("/etc/redis-is-master/second.env", "OPTIONS=-p 6380 --hello off\n", 0o644)
-	m.write("/etc/redis-is-master/second.password", "other-"+password+"\n", 0o600)
-	m.must("systemctl restart " + second)
+	m.says("inactive", "systemctl is-active "+second)
+	m.write("/etc/redis-is-master/second.env", "OPTIONS=-p 6380 --hello off --socket-mode 0666\n", 0o640)
+	m.write(
+		"/etc/redis-is-master/second.password",
+		"other-"+password+"\n",
+		0o400,
+	) // a credential, which only root needs to read
+	m.write(
+		"/etc/systemd/system/"+second+".service.d/override.conf",
+		"[Service]\nLoadCredential=redis-password:/etc/redis-is-master/second.password\n",
+		0o644,
+	)
+	m.must("systemctl daemon-reload && systemctl restart " + second)
 	m.until("1", "cat /run/redis-is-master/master-second")
 	m.must(nobody + "redis-is-master --cached=/run/redis-is-master/check-second.sock")
 
 	// Whatever ends the daemon leaves a 0, and then it comes back.
-	for name, track := range map[string]string{unit: "/run/redis-is-master/master", second: "/run/redis-is-master/master-second"} {
+	for name, track := range map[string]string{
+		unit: "/run/redis-is-master/master", second: "/run/redis-is-master/master-second",
+	} {
 		dropin := "/run/systemd/system/" + name + ".service.d"
-		for _, end := range []string{"systemctl kill -s KILL " + name, "systemctl kill -s STOP " + name, "systemctl stop " + name} {
-			m.must("mkdir -p " + dropin + " && printf '[Service]\\nRestart=no\\nWatchdogSec=1s\\n' >" + dropin + "/test.conf && systemctl daemon-reload && systemctl restart " + name)
+		for _, end := range []string{
+			"systemctl kill -s KILL " + name, "systemctl kill -s STOP " + name, "systemctl stop " + name,
+		} {
+			m.must(
+				"mkdir -p " + dropin + " && printf '[Service]\\nRestart=no\\nWatchdogSec=1s\\n' >" + dropin +
+					"/test.conf && systemctl daemon-reload && systemctl restart " + name,
+			)
 			m.until("1", "cat "+track)
 			m.must(end) // SIGSTOP is for the watchdog to find
 			m.until("0", "cat "+track)
@@ -238,7 +427,15 @@ func TestPackage(t *testing.T) {
 		m.until("1", "cat "+track)
 		before := m.must("systemctl show -p MainPID --value " + name)
 		m.must("systemctl kill -s KILL " + name)
-		m.must(fmt.Sprintf("for i in {1..200}; do [ \"$(systemctl show -p MainPID --value %s)\" != %s ] && [ \"$(cat %s)\" = 1 ] && exit; sleep 0.1; done; exit 1", name, before, track))
+		m.must(
+			fmt.Sprintf(
+				"for i in {1..200}; do [ \"$(systemctl show -p MainPID --value %s)\" != %s ] && [ \"$(cat %s)\" = 1 ] "+
+					"&& exit; sleep 0.1; done; exit 1",
+				name,
+				before,
+				track,
+			),
+		)
 	}
 	m.says(directory, "stat -c %i /run/redis-is-master") // keepalived would have lost it
 
@@ -247,6 +444,14 @@ func TestPackage(t *testing.T) {
 	m.until("0", "cat /run/redis-is-master/master")
 	m.must("redis-cli -a " + password + " REPLICAOF NO ONE")
 	m.until("1", "cat /run/redis-is-master/master")
+
+	// Also where there is no room for a new file.
+	m.must("redis-cli -a " + password + " REPLICAOF 127.0.0.1 6380")
+	m.until("0", "cat /run/redis-is-master/master")
+	m.must("mount -o remount,size=16M /run && ! cat /dev/zero >/run/full")
+	m.must("redis-cli -a " + password + " REPLICAOF NO ONE")
+	m.until("1", "cat /run/redis-is-master/master")
+	m.must("rm /run/full && mount -o remount,size=50% /run")
 
 	// With the drop-in it holds the VIP itself, and whatever ends it takes that
 	// away. There is no Sentinel, which it believes after 15 s.
@@ -264,16 +469,25 @@ func TestPackage(t *testing.T) {
 	}
 	const override = "/run/systemd/system/" + unit + ".service.d"
 	m.must("mkdir -p " + override + " && cp /usr/share/doc/redis-is-master/examples/vip.conf " + override)
-	m.write("/etc/redis-is-master/redis-is-masterd.env", "OPTIONS=--vip 10.0.0.100/32 --vip-interface eth0\n", 0o644)
-	for _, end := range []string{"systemctl kill --kill-who=main -s KILL ", "systemctl kill -s KILL ", "systemctl kill -s STOP ", "systemctl stop "} {
-		m.must("printf '[Service]\\nRestart=no\\nWatchdogSec=1s\\n' >" + override + "/test.conf && systemctl daemon-reload && systemctl restart " + unit)
+	m.write(
+		"/etc/redis-is-master/redis-is-masterd.env",
+		"OPTIONS=--password-file /etc/redis-is-master/password --vip 10.0.0.100/32 --vip-interface eth0\n",
+		0o640,
+	)
+	for _, end := range []string{
+		"systemctl kill --kill-who=main -s KILL ", "systemctl kill -s KILL ", "systemctl kill -s STOP ", "systemctl stop ",
+	} {
+		m.must(
+			"printf '[Service]\\nRestart=no\\nWatchdogSec=1s\\n' >" + override +
+				"/test.conf && systemctl daemon-reload && systemctl restart " + unit,
+		)
 		holds(true)
 		m.must(end + unit)
 		holds(false)
 		m.until("0", "cat /run/redis-is-master/master")
 	}
 	m.must("rm -r " + override + " && systemctl daemon-reload")
-	m.write("/etc/redis-is-master/redis-is-masterd.env", options, 0o644)
+	m.write("/etc/redis-is-master/redis-is-masterd.env", options, 0o640)
 	m.must("systemctl restart " + unit)
 	m.until("1", "cat /run/redis-is-master/master")
 
@@ -281,11 +495,35 @@ func TestPackage(t *testing.T) {
 	pid = m.must("systemctl show -p MainPID --value " + unit)
 	m.must("systemctl reload " + unit)
 	m.says(pid, "systemctl show -p MainPID --value "+unit)
-	m.write("/etc/redis-is-master/second.env", "OPTIONS=--nonsense\n", 0o644)
+	m.write("/etc/redis-is-master/second.env", "OPTIONS=--nonsense\n", 0o640)
 	m.try("systemctl restart " + second)
 	m.until("failed", "systemctl is-active "+second)
 	m.says("0", "cat /run/redis-is-master/master-second")
 	m.says("3", "systemctl show -p ExecMainStatus --value "+second)
+
+	// Neither is a file that the unit cannot see. A misspelt variable is found
+	// before the restart.
+	m.write("/etc/redis-is-master/second.env", "OPTIONS=-p 6380 --hello off --disable-file /tmp/off\n", 0o640)
+	m.try("systemctl restart " + second)
+	m.until("failed", "systemctl is-active "+second)
+	m.says("3", "systemctl show -p ExecMainStatus --value "+second)
+	m.must("journalctl -u " + second + " | grep -q -- '--disable-file is under /tmp'")
+	m.write("/etc/redis-is-master/second.env", "OPTION=-p 6380 --hello off\n", 0o640)
+	const check = "redis-is-masterd --check --env-file /etc/redis-is-master/second.env"
+	const misspelt = "sets OPTION, but the unit reads its flags from OPTIONS"
+	if code, out := m.try(check); code != 3 || !strings.Contains(out, misspelt) {
+		t.Errorf("%s: exit code %d: %s", check, code, out)
+	}
+
+	// A port that is taken is tried again every two seconds.
+	m.write("/etc/redis-is-master/third.env", "OPTIONS=--hello off --http 127.0.0.1:9736\n", 0o640)
+	begin := time.Now()
+	m.must("systemctl start --no-block redis-is-masterd@third")
+	m.until("2", "systemctl show -p NRestarts --value redis-is-masterd@third")
+	if took := time.Since(begin); took < 4*time.Second {
+		t.Errorf("two restarts for a taken port within %v", took)
+	}
+	m.must("systemctl stop redis-is-masterd@third")
 
 	// An upgrade keeps the settings and the running daemon.
 	m.must("systemctl enable " + unit + " " + second)
@@ -296,15 +534,44 @@ func TestPackage(t *testing.T) {
 	m.says("1", "cat /run/redis-is-master/master")
 	m.says(strings.TrimSpace(options), "cat /etc/redis-is-master/redis-is-masterd.env")
 	m.says("redis-is-masterd v1.0.1", "redis-is-masterd --version || true")
-	m.must(nobody + "redis-is-master --cached") // the new one, of the old daemon
+	m.must(member + "redis-is-master --cached") // the new one, of the old daemon
+	m.must("needrestart -r a")
+	m.says(pid, "systemctl show -p MainPID --value "+unit)
+	m.must(
+		"mv /etc/needrestart/conf.d/redis-is-master.conf /root && needrestart -r a " +
+			"&& mv /root/redis-is-master.conf /etc/needrestart/conf.d",
+	)
+	m.must(fmt.Sprintf("test $(systemctl show -p MainPID --value %s) != %s", unit, pid))
+	m.until("1", "cat /run/redis-is-master/master")
 	m.must("systemctl restart " + unit)
 	m.until("1", "cat /run/redis-is-master/master")
+
+	// keepalived does not start with what fails open. It does when there is no
+	// program left to say so.
+	m.must(
+		"cd /usr/share/doc/redis-is-master/examples " +
+			"&& install -D keepalived-lint.conf /etc/systemd/system/keepalived.service.d/lint.conf && " +
+			"sed 's/weight 0 reverse/weight 0/' keepalived/track-file.conf >/etc/keepalived/keepalived.conf " +
+			"&& systemctl daemon-reload",
+	)
+	if code, _ := m.try("systemctl start keepalived"); code == 0 {
+		t.Error("keepalived starts with a file that fails open")
+	}
+	m.must("journalctl -u keepalived | grep -q 'keepalived.conf:[0-9]*: '")
+	m.must("cp /usr/share/doc/redis-is-master/examples/keepalived/track-file.conf /etc/keepalived/keepalived.conf")
+	m.must("systemctl start keepalived")
+	m.until("1", "journalctl -u keepalived | grep -c 'redis_is_masterd_alive) succeeded'")
+	m.must("systemctl stop keepalived")
 
 	// A removal leaves a 0 and the settings, a purge nothing.
 	m.must("dpkg --remove redis-is-master")
 	m.says("0", "cat /run/redis-is-master/master")
 	m.must("test ! -e /proc/" + pid)
 	m.must("test -e /etc/redis-is-master/redis-is-masterd.env -a ! -e /usr/sbin/redis-is-masterd")
+	m.must(
+		"systemctl start keepalived && systemctl stop keepalived " +
+			"&& rm -r /etc/systemd/system/{keepalived,redis-is-masterd@second}.service.d /etc/keepalived/keepalived.conf",
+	)
 	m.must("dpkg --purge redis-is-master")
 	m.must("! test -e /run/redis-is-master && ! getent passwd redis-is-master && ! getent group redis-is-master")
 	m.must("redis-cli -p 6380 -a other-" + password + " SHUTDOWN NOSAVE || true")
@@ -340,7 +607,10 @@ func TestRPM(t *testing.T) {
 	do("-U", rpm("1.0.1"))
 	m.says("OPTIONS=-p 6390", "cat /etc/redis-is-master/redis-is-masterd.env")
 	m.says("redis-is-master v1.0.1", "redis-is-master --version || true")
-	m.must("mkdir -p /etc/systemd/system/multi-user.target.wants && ln -s x /etc/systemd/system/multi-user.target.wants/redis-is-masterd@x.service")
+	m.must(
+		"mkdir -p /etc/systemd/system/multi-user.target.wants " +
+			"&& ln -s x /etc/systemd/system/multi-user.target.wants/redis-is-masterd@x.service",
+	)
 	do("-e", "redis-is-master")
 	m.says("OPTIONS=-p 6390", "cat /etc/redis-is-master/redis-is-masterd.env.rpmsave")
 	m.must("rm /etc/redis-is-master/redis-is-masterd.env.rpmsave && rmdir /etc/redis-is-master")

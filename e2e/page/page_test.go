@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,18 +18,19 @@ import (
 	"redis-is-master/e2e/lab"
 )
 
+func TestMain(m *testing.M) { os.Exit(lab.Main(m, nil)) }
+
 // TestPage: a transition is on the open page within a second, and so is the
 // daemon's death; without script it shows the same. Chromium has nothing to
 // complain about, and asks nobody else. With PICTURES set to a directory,
 // pictures of the page are left there.
 func TestPage(t *testing.T) {
-	bin := build(t)
 	r := lab.New(t, lab.Options{TCP: true})
 	port, err := lab.FreePort()
 	lab.Check(t, err)
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	url := "http://" + address + "/"
-	d, err := lab.StartDaemon(bin, r, "--http", address)
+	d, err := lab.StartDaemon(lab.Program("redis-is-masterd"), r, "--http", address)
 	lab.Check(t, err)
 	t.Cleanup(d.Close)
 	lab.Check(t, d.Says(checker.OK))
@@ -73,7 +73,9 @@ func TestPage(t *testing.T) {
 	picture("unknown-phone", 390, "dark")
 	doc, err := d.Document()
 	lab.Check(t, err)
-	if rows := b.eval(`document.querySelectorAll("#transitions table tr").length - 1`); rows != fmt.Sprint(len(doc.Daemon.History)) {
+	if rows := b.eval(`document.querySelectorAll("#transitions table tr").length - 1`); rows != fmt.Sprint(
+		len(doc.Daemon.History),
+	) {
 		t.Errorf("%s transitions, want %d", rows, len(doc.Daemon.History))
 	}
 	if bars := b.eval(`document.querySelectorAll("#strips svg:first-of-type rect").length`); bars == "0" {
@@ -104,7 +106,8 @@ func TestPage(t *testing.T) {
 		t.Errorf("the console says %s", e)
 	}
 	for _, e := range b.seen("Network.requestWillBeSent") {
-		if !strings.Contains(e, `"url":"`+url) && !strings.Contains(e, `"url":"data:,"`) && !strings.Contains(e, `"url":"about:blank"`) {
+		if !strings.Contains(e, `"url":"`+url) && !strings.Contains(e, `"url":"data:,"`) &&
+			!strings.Contains(e, `"url":"about:blank"`) {
 			t.Errorf("it asks elsewhere: %s", e)
 		}
 	}
@@ -115,7 +118,7 @@ func TestPage(t *testing.T) {
 	lost := `document.documentElement.className + " " + getComputedStyle(document.getElementById("lost")).display`
 	shows("the page says that the daemon is gone", 2*time.Second, lost, "lost block")
 	picture("lost-phone", 390, "light")
-	lab.Check(t, d.Start(bin, r, "--http", address))
+	lab.Check(t, d.Start(lab.Program("redis-is-masterd"), r, "--http", address))
 	lab.Check(t, d.Until("it is back", func(doc report.Document) bool { return true }))
 	shows("the page says that it is back", 3*time.Second, `document.documentElement.className`, "")
 
@@ -140,7 +143,11 @@ func TestPage(t *testing.T) {
 	}
 	b.call("Emulation.setScriptExecutionDisabled", map[string]any{"value": false}, nil)
 	b.visit(url)
-	b.eval(`document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='window.injected = 1'><a id=x style='color:red' href=/>x</a>"); const s = document.createElement("script"); s.textContent = "window.injected = 1"; document.body.append(s)`)
+	b.eval(
+		`document.body.insertAdjacentHTML("beforeend",` +
+			` "<img src=x onerror='window.injected = 1'><a id=x style='color:red' href=/>x</a>");` +
+			` const s = document.createElement("script"); s.textContent = "window.injected = 1"; document.body.append(s)`,
+	)
 	if got := b.eval(`new Promise(done => setTimeout(() => done(String(window.injected)), 100))`); got != "undefined" {
 		t.Error("an injected script runs")
 	}
@@ -149,12 +156,11 @@ func TestPage(t *testing.T) {
 // TestSentinels: a failover by real Sentinels on the page of the node that is
 // promoted, with what each of them says.
 func TestSentinels(t *testing.T) {
-	bin := build(t)
 	c := lab.NewCluster(t, 2, lab.Options{})
 	port, err := lab.FreePort()
 	lab.Check(t, err)
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	d, err := lab.StartDaemon(bin, c.Nodes[1], "--http", address)
+	d, err := lab.StartDaemon(lab.Program("redis-is-masterd"), c.Nodes[1], "--http", address)
 	lab.Check(t, err)
 	t.Cleanup(d.Close)
 	lab.Check(t, d.Says(checker.ReasonRole))
@@ -171,8 +177,17 @@ func TestSentinels(t *testing.T) {
 	show("the rule that decided is marked", `document.querySelector("#rules .decided code").textContent`, "role")
 	c.Nodes[0].Kill()
 	show("the promotion is on the page", `document.querySelector("h1").textContent`, "Master")
-	show("every Sentinel has a row", `String(document.querySelectorAll("#sentinels tbody tr").length)`, "3")
-	show("and names this node", fmt.Sprintf(`String([...document.querySelectorAll("#sentinels tbody tr")].filter(r => r.innerText.includes("127.0.0.1:%d")).length)`, c.Nodes[1].Port), "3")
+	// One for what it publishes, and one for what it answers.
+	show("every Sentinel has two rows", `String(document.querySelectorAll("#sentinels tbody tr").length)`, "6")
+	show(
+		"and names this node",
+		fmt.Sprintf(
+			`String([...document.querySelectorAll("#sentinels tbody tr")]`+
+				`.filter(r => r.innerText.includes("127.0.0.1:%d")).length)`,
+			c.Nodes[1].Port,
+		),
+		"6",
+	)
 	if dir := os.Getenv("PICTURES"); dir != "" {
 		b.picture(filepath.Join(dir, "sentinels-light.png"))
 		b.screen(390, 900, "dark")
@@ -184,22 +199,14 @@ func TestSentinels(t *testing.T) {
 	}
 }
 
-func build(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "redis-is-masterd")
-	build := exec.Command("go", "build", "-o", bin, "../../cmd/redis-is-masterd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return bin
-}
-
 // contrast is the ratio of WCAG between an element's text and what is behind
 // it.
 const contrast = `(() => {
   const part = c => (c /= 255) <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
-  const light = rgb => { const [r, g, b] = rgb.match(/[\d.]+/g).map(Number); return .2126 * part(r) + .7152 * part(g) + .0722 * part(b); };
+  const light = rgb => {
+    const [r, g, b] = rgb.match(/[\d.]+/g).map(Number);
+    return .2126 * part(r) + .7152 * part(g) + .0722 * part(b);
+  };
   let e = document.querySelector(%q), ink = light(getComputedStyle(e).color);
   while (/, 0\)$/.test(getComputedStyle(e).backgroundColor)) e = e.parentElement;
   const paper = light(getComputedStyle(e).backgroundColor);

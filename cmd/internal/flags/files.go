@@ -2,17 +2,19 @@ package flags
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/spf13/pflag"
-
-	"redis-is-master/checker"
 )
 
 // maxFile bounds what is read of a password or PEM file.
@@ -77,6 +79,11 @@ func readFile(ctx context.Context, what, path string) ([]byte, error) {
 		return nil, Errorf("%s: %v", what, Cause(err))
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil {
+		if err := trust(what, info); err != nil {
+			return nil, err
+		}
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = f.SetReadDeadline(deadline) // a plain file has none, and needs none
 	}
@@ -88,6 +95,76 @@ func readFile(ctx context.Context, what, path string) ([]byte, error) {
 		return nil, Errorf("%s: %v", what, Cause(err))
 	}
 	return data, nil
+}
+
+// trust refuses a file that others can write, whatever it holds: who writes the
+// password's keeps the node from being asked, who writes the CAs' makes any server
+// the node. A link is followed, as to a secret of Kubernetes: what it leads to
+// counts. The owner is not refused, for in a container he is often a user of the
+// host; nor is the group that is root's or the process's own, which is the user's
+// alone where umask is 002.
+func trust(what string, info os.FileInfo) error {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	switch mode := info.Mode(); {
+	case !ok || !mode.IsRegular():
+	case mode&0o002 != 0:
+		return Errorf("%s can be written by everyone: chmod o-w", what)
+	case mode&0o020 != 0 && s.Gid != 0 && int(s.Gid) != os.Getegid():
+		return Errorf("%s can be written by group %d: chmod g-w", what, s.Gid)
+	}
+	return nil
+}
+
+// exposed warns of a file that another owns, or that others can read although it
+// is secret.
+func exposed(what string, secret bool, info os.FileInfo) (warnings []string) {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.Mode().IsRegular() {
+		return nil
+	}
+	if s.Uid != 0 && int(s.Uid) != os.Geteuid() {
+		warnings = append(warnings, fmt.Sprintf("%s belongs to user %d, who can change it: chown root", what, s.Uid))
+	}
+	if secret && info.Mode()&0o004 != 0 {
+		warnings = append(warnings, what+" is readable by everyone: chmod o-r")
+	} else if secret && info.Mode()&0o040 != 0 && s.Gid != 0 && int(s.Gid) != os.Getegid() {
+		if groups, err := os.Getgroups(); err == nil && !slices.Contains(groups, int(s.Gid)) {
+			warnings = append(warnings, fmt.Sprintf("%s is readable by group %d: chmod g-r", what, s.Gid))
+		}
+	}
+	return warnings
+}
+
+// checkFiles refuses and warns before the first check.
+func (n *Node) checkFiles(s *Settings) error {
+	for _, f := range []struct {
+		flag, path string
+		secret     bool
+	}{
+		{"--password-file", n.passwordFile, true},
+		{"--cacert", n.tls.cacert, false},
+		{"--cert", n.tls.cert, false},
+		{"--key", n.tls.key, true},
+		{"--master-password-file", n.masterPasswordFile, true},
+		{"--sentinel-password-file", n.sentinelPasswordFile, true},
+		{"--sentinel-cacert", n.sentinelTLS.cacert, false},
+		{"--sentinel-cert", n.sentinelTLS.cert, false},
+		{"--sentinel-key", n.sentinelTLS.key, true},
+	} {
+		if f.path == "" || f.path == "-" {
+			continue
+		}
+		s.secret = s.secret || f.secret
+		info, err := os.Stat(f.path)
+		if err != nil {
+			continue // it may come later
+		}
+		if err := trust(f.flag, info); err != nil {
+			return err
+		}
+		s.Warnings = append(s.Warnings, exposed(f.flag, f.secret, info)...)
+	}
+	return nil
 }
 
 // Cause leaves out the path, which is the user's own.
@@ -103,9 +180,6 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// TLS is secure.Handshake; see there.
-type TLS func(ca, cert, key []byte, name string) (checker.Handshake, error)
-
 // A tlsFiles is the flags about TLS to one kind of server.
 type tlsFiles struct {
 	prefix                 string // of the flags' names
@@ -113,9 +187,9 @@ type tlsFiles struct {
 	cacert, cert, key, sni string
 }
 
-// handshake reads the PEM files anew at every dial.
-func (f *tlsFiles) handshake(tls TLS) func(context.Context) (checker.Handshake, error) {
-	return func(ctx context.Context) (checker.Handshake, error) {
+// config reads the PEM files anew at every dial.
+func (f *tlsFiles) config() func(context.Context) (*tls.Config, error) {
+	return func(ctx context.Context) (*tls.Config, error) {
 		var pem [3][]byte
 		for i, file := range [len(pem)]struct{ name, path string }{{"cacert", f.cacert}, {"cert", f.cert}, {"key", f.key}} {
 			if file.path == "" {
@@ -126,11 +200,21 @@ func (f *tlsFiles) handshake(tls TLS) func(context.Context) (checker.Handshake, 
 				return nil, err
 			}
 		}
-		h, err := tls(pem[0], pem[1], pem[2], f.sni)
-		if err != nil {
-			return nil, Errorf("--%s%v", f.prefix, err)
+		config := &tls.Config{ServerName: f.sni}
+		if f.cacert != "" {
+			config.RootCAs = x509.NewCertPool()
+			if !config.RootCAs.AppendCertsFromPEM(pem[0]) {
+				return nil, Errorf("--%scacert holds no certificate", f.prefix)
+			}
 		}
-		return h, nil
+		if f.cert != "" {
+			pair, err := tls.X509KeyPair(pem[1], pem[2])
+			if err != nil {
+				return nil, Errorf("--%scert and its key are no pair: %v", f.prefix, err)
+			}
+			config.Certificates = []tls.Certificate{pair}
+		}
+		return config, nil
 	}
 }
 

@@ -11,16 +11,18 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/sentinel"
 )
 
 // An Error is a mistake in the command line, the environment or a file that
@@ -38,13 +40,12 @@ type Node struct {
 	// Getenv and Stdin are the process's, or a test's.
 	Getenv func(string) string
 	Stdin  io.Reader
-	// TLS is secure.Handshake, or nil where that is not linked.
-	TLS TLS
 
 	host, socket, url, user, passwordFile string
+	redisUser, masterPasswordFile         string
 	port                                  uint16
 	tls                                   tlsFiles
-	timeout                               seconds
+	timeout                               time.Duration
 	role                                  string
 	allowLoading, allowCluster            bool
 	minUptime                             time.Duration
@@ -56,75 +57,123 @@ type Node struct {
 	sentinelUser, sentinelPasswordFile    string
 	sentinelTLS                           tlsFiles
 
+	// FindsSentinels says that the command finds them by itself: what tells how to
+	// reach them then needs no --sentinel.
+	FindsSentinels bool
+
 	fs *pflag.FlagSet
 }
 
 // Add defines the flags in fs. Role is the default of --role.
 func (n *Node) Add(fs *pflag.FlagSet, role checker.Role) {
-	n.fs, n.timeout = fs, seconds(checker.DefaultTimeout)
+	n.fs, n.timeout = fs, checker.DefaultTimeout
 	fs.StringVarP(&n.host, "host", "H", "127.0.0.1", "name or `address` of the Redis node")
 	fs.Uint16VarP(&n.port, "port", "p", 6379, "its TCP `port`")
 	fs.StringVarP(&n.socket, "unix-socket", "s", "", "`path` of its unix socket, instead of host and port")
-	fs.StringVarP(&n.url, "url", "u", "", "redis://, rediss:// or unix:// `URL` instead; without a password")
+	fs.StringVarP(&n.url, "url", "u", "", "redis://, rediss:// or unix:// `URL`, without a password, instead of those")
+	fs.VarP((*Seconds)(&n.timeout), "timeout", "t", "total `time` for lookup, dial, TLS, AUTH and reply")
 	fs.StringVar(&n.user, "user", "", "ACL user `name`")
-	fs.StringVar(&n.passwordFile, "password-file", "", "`file` with the password, - for standard input; else the environment variable REDISCLI_AUTH, else the systemd credential redis-password")
+	fs.StringVar(&n.passwordFile, "password-file", "", "`file` with the password, - for standard input; without it the "+
+		"environment variable REDISCLI_AUTH or the systemd credential redis-password is used")
+	fs.StringVar(&n.redisUser, "redis-user", "", "`name` or uid of the user of this host who must be the one "+
+		"that listens there, before a password is sent")
+
 	fs.BoolVar(&n.tls.on, "tls", false, "connect by TLS")
 	fs.StringVar(&n.tls.cacert, "cacert", "", "PEM `file` of the CAs to trust, instead of the system's")
 	fs.StringVar(&n.tls.cert, "cert", "", "PEM `file` of the client certificate")
 	fs.StringVar(&n.tls.key, "key", "", "PEM `file` of its key")
-	fs.StringVar(&n.tls.sni, "sni", "", "`name` to ask for and to expect in the server's certificate, instead of the host")
-	fs.VarP(&n.timeout, "timeout", "t", "total `duration` over lookup, dial, TLS, AUTH and reply; a bare number is seconds")
+	fs.StringVar(&n.tls.sni, "sni", "", "`name` to ask for and to expect in the server's certificate, "+
+		"instead of the host")
+
 	fs.StringVar(&n.role, "role", string(role), "the `role` that is a yes: master, replica or any")
 	fs.BoolVar(&n.allowLoading, "allow-loading", false, "accept a node that is still loading its data set")
 	fs.BoolVar(&n.allowCluster, "allow-cluster", false, "accept a Redis Cluster node")
-	fs.Var(&n.maxLag, "max-lag", "accept a replica only if it heard its master within a `limit` such as 15s, or is at most so many bytes behind it, such as 1mb; may be given once for each")
-	fs.IntVar(&n.minReplicas, "min-replicas", 0, "accept a master only with this `number` of online replicas that it heard within min-replicas-max-lag, 10s where that is not counted")
-	fs.DurationVar(&n.minUptime, "min-uptime", 0, "do not believe a master whose process is younger than this `time`, unless the Sentinels vouch for it")
-	fs.Var(&n.sentinels, "sentinel", "`address` of a Sentinel, such as 10.0.0.1:26379; repeat it for each: a majority of them must name this node as master")
+	fs.Var(&n.maxLag, "max-lag", "accept a replica only if it heard its master within a `limit` such as 15s, or is at "+
+		"most so many bytes behind it, such as 1mb; may be given once for each")
+	fs.StringVar(&n.masterPasswordFile, "master-password-file", "", "`file` with the password for the master that "+
+		"--max-lag in bytes asks, where it may be sent without --tls")
+	fs.IntVar(&n.minReplicas, "min-replicas", 0, "accept a master only with this `number` of online replicas that it "+
+		"heard within min-replicas-max-lag, or within 10s where Redis does not count them")
+	fs.Var((*Seconds)(&n.minUptime), "min-uptime", "refuse a master whose process is younger than this `time`, unless "+
+		"the Sentinels vouch for it")
+	fs.StringVar(&n.announce, "announce-addr", "", "what the Sentinels call this node, if that is none of this host's "+
+		"addresses: `host`, or host:port")
+
+	fs.Var(&n.sentinels, "sentinel", "`address` of a Sentinel, such as 10.0.0.1:26379; repeat it for each: a majority "+
+		"of them must name this node as master")
 	fs.StringVar(&n.sentinelMaster, "sentinel-master", "", "`name` by which they know the master, such as mymaster")
 	fs.StringVar(&n.sentinelUser, "sentinel-user", "", "ACL user `name` for them")
-	fs.StringVar(&n.sentinelPasswordFile, "sentinel-password-file", "", "`file` with the password for them; none is sent without it")
+	fs.StringVar(&n.sentinelPasswordFile, "sentinel-password-file", "", "`file` with the password for them; without it "+
+		"none is sent")
 	n.sentinelTLS.prefix = "sentinel-"
 	fs.BoolVar(&n.sentinelTLS.on, "sentinel-tls", false, "connect to them by TLS")
 	fs.StringVar(&n.sentinelTLS.cacert, "sentinel-cacert", "", "PEM `file` of the CAs to trust for them")
 	fs.StringVar(&n.sentinelTLS.cert, "sentinel-cert", "", "PEM `file` of the client certificate for them")
 	fs.StringVar(&n.sentinelTLS.key, "sentinel-key", "", "PEM `file` of its key")
 	fs.StringVar(&n.sentinelTLS.sni, "sentinel-sni", "", "`name` to expect in their certificates, instead of their hosts")
-	fs.StringVar(&n.announce, "announce-addr", "", "what the Sentinels call this node, where that is none of this host's addresses: `host`, or host:port")
 }
 
 // NodeFlags are the names that [Node.Add] defines.
-var NodeFlags = []string{"host", "port", "unix-socket", "url", "user", "password-file", "tls", "cacert", "cert", "key", "sni",
-	"timeout", "role", "allow-loading", "allow-cluster", "max-lag", "min-replicas", "min-uptime", "sentinel", "sentinel-master", "sentinel-user",
-	"sentinel-password-file", "sentinel-tls", "sentinel-cacert", "sentinel-cert", "sentinel-key", "sentinel-sni", "announce-addr"}
+var NodeFlags = []string{"host", "port", "unix-socket", "url", "timeout", "user", "password-file", "redis-user",
+	"tls", "cacert", "cert", "key", "sni",
+	"role", "allow-loading", "allow-cluster", "max-lag", "master-password-file", "min-replicas", "min-uptime",
+	"announce-addr",
+	"sentinel", "sentinel-master", "sentinel-user", "sentinel-password-file",
+	"sentinel-tls", "sentinel-cacert", "sentinel-cert", "sentinel-key", "sentinel-sni"}
 
 // DefaultSocket is where the daemon answers and the one-shot asks it.
 const DefaultSocket = "/run/redis-is-master/check.sock"
 
 // Timeout is the total of one check.
-func (n *Node) Timeout() time.Duration { return time.Duration(n.timeout) }
+func (n *Node) Timeout() (time.Duration, error) {
+	if n.timeout <= 0 {
+		return 0, Errorf("--timeout must be above 0")
+	}
+	return n.timeout, nil
+}
 
 // Settings are what the flags of a [Node] amount to.
 type Settings struct {
-	Redis    *checker.Redis
-	Self     *checker.Self
-	Others   *checker.Others // nil if the policy asks nobody
-	Policy   checker.Policy
-	Timeout  time.Duration
-	Warnings []string // for standard error
+	Redis     *checker.Redis
+	Self      *sentinel.Self
+	Witnesses []checker.Witness // whom the policy asks
+	Policy    checker.Policy
+	Timeout   time.Duration
+	Warnings  []string // for standard error
+
+	// Sentinel tells how to reach any Sentinel; it has no Address.
+	Sentinel *checker.Redis
+	// Listed are the addresses of those that are listed, and Name what they call the
+	// master.
+	Listed []string
+	Name   string
+
+	secret bool // there is one
+}
+
+// HideSecrets keeps the memory of the process from core dumps and from other
+// processes of the same user, if there is a secret.
+func (s Settings) HideSecrets() {
+	if s.secret {
+		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // it cannot fail
+	}
 }
 
 // Settings checks the flags against each other and resolves them. It opens
 // neither a connection nor a file. Its errors are [Error]s.
 func (n *Node) Settings() (Settings, error) {
+	address := net.JoinHostPort(strings.Trim(n.host, "[]"), strconv.Itoa(int(n.port)))
 	s := Settings{
-		Redis: &checker.Redis{Network: "tcp", Address: net.JoinHostPort(strings.Trim(n.host, "[]"), strconv.Itoa(int(n.port))), Username: n.user},
+		Redis: &checker.Redis{Network: "tcp", Address: address, Username: n.user},
 		Policy: checker.Policy{Role: checker.Role(n.role), AllowLoading: n.allowLoading, AllowCluster: n.allowCluster,
 			MinUptime: n.minUptime, MinReplicas: n.minReplicas, Sentinels: len(n.sentinels) > 0},
-		Timeout: time.Duration(n.timeout),
 	}
-	s.Self = &checker.Self{Node: s.Redis, Announced: n.announce}
-	err := Conflicts(n.fs, [][2]string{
+	s.Self = &sentinel.Self{Node: s.Redis, Announced: n.announce}
+	var err error
+	if s.Timeout, err = n.Timeout(); err != nil {
+		return s, err
+	}
+	err = Conflicts(n.fs, [][2]string{
 		{"unix-socket", "host"}, {"unix-socket", "port"}, {"unix-socket", "tls"},
 		{"url", "host"}, {"url", "port"}, {"url", "unix-socket"},
 	})
@@ -133,14 +182,21 @@ func (n *Node) Settings() (Settings, error) {
 	}
 	switch s.Policy.Role {
 	case checker.RoleMaster, checker.RoleReplica, checker.RoleAny:
+	case "slave":
+		return s, Errorf("--role must be master, replica or any: what Redis calls a slave is a replica")
+	case "primary":
+		return s, Errorf("--role must be master, replica or any: a primary is a master")
 	default:
-		return s, Errorf("--role is none of master, replica, any")
+		return s, Errorf("--role must be master, replica or any")
 	}
 	if strings.ContainsAny(n.host, "/@") {
-		return s, Errorf("--host is no name or address: for a URL there is --url")
+		return s, Errorf("--host is neither a name nor an address: give a URL with --url")
+	}
+	if _, _, err := net.SplitHostPort(n.host); err == nil {
+		return s, Errorf("--host has a port in it: give the port with --port")
 	}
 	if strings.Contains(n.socket, "://") {
-		return s, Errorf("--unix-socket is no path: for a URL there is --url")
+		return s, Errorf("--unix-socket is not a path: give a URL with --url")
 	}
 	switch {
 	case n.fs.Changed("unix-socket"):
@@ -161,33 +217,31 @@ func (n *Node) Settings() (Settings, error) {
 		return s, err
 	}
 	if n.tls.on {
-		s.Redis.TLS = n.tls.handshake(n.TLS)
+		s.Redis.TLS = n.tls.config()
 	}
-	if s.Redis.Password, err = n.password(); err != nil {
+	if err := n.password(s.Redis); err != nil {
 		return s, err
 	}
+	s.secret = s.Redis.Password != nil
 	if s.Redis.Username != "" && s.Redis.Password == nil {
-		return s, Errorf("--user needs a password: give --password-file or REDISCLI_AUTH; without one, Redis would not be told the user at all")
+		return s, Errorf("--user needs a password: give --password-file or REDISCLI_AUTH; " +
+			"without a password Redis is not even told the user")
 	}
-	for flag, file := range map[string]string{"password-file": n.passwordFile, "sentinel-password-file": n.sentinelPasswordFile} {
-		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 {
-			s.Warnings = append(s.Warnings, "the --"+flag+" is readable by everyone: chmod o-r")
+	if n.fs.Changed("redis-user") {
+		if s.Redis.Owner, err = uid(n.redisUser); err != nil {
+			return s, err
 		}
 	}
-	err = n.guards(&s)
-	if err == nil && n.TLS == nil && (n.tls.on || n.sentinelTLS.on) {
-		err = ErrTLS
+	if err := n.guards(&s); err != nil {
+		return s, err
 	}
-	return s, err
+	return s, n.checkFiles(&s)
 }
-
-// ErrTLS is of [Node.Settings] that want TLS of a [Node] that has none.
-const ErrTLS = Error("TLS is not linked")
 
 // guards resolves the flags of the guards.
 func (n *Node) guards(s *Settings) error {
-	if n.minUptime < 0 || n.minReplicas < 0 {
-		return Errorf("--min-uptime or --min-replicas is below 0")
+	if n.minReplicas < 0 {
+		return Errorf("--min-replicas is below 0")
 	}
 	for _, text := range n.maxLag {
 		d, bytes, err := parseLag(text)
@@ -202,8 +256,12 @@ func (n *Node) guards(s *Settings) error {
 			s.Policy.MaxLagBytes = bytes
 		}
 	}
-	err := Needs(n.fs, [][2]string{{"sentinel", "sentinel-master"}, {"sentinel-master", "sentinel"}, {"sentinel-user", "sentinel-password-file"},
-		{"sentinel-password-file", "sentinel"}, {"sentinel-tls", "sentinel"}})
+	needs := [][2]string{{"sentinel", "sentinel-master"}, {"sentinel-master", "sentinel"},
+		{"sentinel-user", "sentinel-password-file"}}
+	if !n.FindsSentinels {
+		needs = append(needs, [2]string{"sentinel-password-file", "sentinel"}, [2]string{"sentinel-tls", "sentinel"})
+	}
+	err := Needs(n.fs, needs)
 	if err == nil {
 		err = n.sentinelTLS.check(n.fs, "")
 	}
@@ -213,22 +271,34 @@ func (n *Node) guards(s *Settings) error {
 	if n.fs.Changed("announce-addr") && !isHost(n.announce) {
 		host, port, err := net.SplitHostPort(n.announce)
 		if p, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || p == 0 || !isHost(host) {
-			return Errorf("--announce-addr is no host or host:port")
+			return Errorf("--announce-addr is neither a host nor host:port")
 		}
 	}
 	if n.fs.Changed("sentinel-password-file") && n.sentinelPasswordFile == "" {
 		return Errorf("--sentinel-password-file is empty")
 	}
 	if strings.Contains(n.sentinelMaster, ",") || n.fs.Changed("sentinel-master") && n.sentinelMaster == "" {
-		return Errorf("--sentinel-master is no name of a master")
+		return Errorf("--sentinel-master is not the name of one master")
 	}
-	if !s.Policy.Sentinels && s.Policy.MaxLagBytes == 0 {
+	if n.fs.Changed("master-password-file") && (n.masterPasswordFile == "" || s.Policy.MaxLagBytes == 0) {
+		return Errorf("--master-password-file is empty, or given without --max-lag in bytes")
+	}
+	if s.Policy.MaxLagBytes > 0 {
+		master := &checker.Redis{Username: s.Redis.Username, Password: s.Redis.Password, TLS: s.Redis.TLS}
+		if n.masterPasswordFile != "" {
+			master.Password = fromFile("--master-password-file", n.masterPasswordFile)
+		} else if master.Password != nil && master.TLS == nil {
+			return Errorf("--max-lag in bytes would send the password in clear to whatever address the replica calls " +
+				"its master: use --tls, or say by --master-password-file that it may")
+		}
+		s.Witnesses = append(s.Witnesses, &checker.Upstream{Master: master})
+	}
+	s.Sentinel, s.Name = n.sentinelAt(""), n.sentinelMaster
+	if !s.Policy.Sentinels {
 		return nil
 	}
-	s.Others = &checker.Others{Name: n.sentinelMaster, Self: s.Self}
-	if s.Policy.MaxLagBytes > 0 {
-		s.Others.Master = &checker.Redis{Username: s.Redis.Username, Password: s.Redis.Password, TLS: s.Redis.TLS}
-	}
+	poll := &sentinel.Poll{Name: n.sentinelMaster, Self: s.Self}
+	s.Witnesses = append(s.Witnesses, poll)
 	seen := make(map[string]bool)
 	for _, address := range n.sentinels {
 		address, err := sentinelAddress(address)
@@ -236,19 +306,24 @@ func (n *Node) guards(s *Settings) error {
 			return err
 		}
 		if seen[address] {
-			return Errorf("--sentinel is given twice with the same address, which would count twice")
+			return Errorf("--sentinel is given twice with the same address")
 		}
 		seen[address] = true
-		r := &checker.Redis{Address: address, Username: n.sentinelUser}
-		if n.sentinelPasswordFile != "" {
-			r.Password = fromFile("--sentinel-password-file", n.sentinelPasswordFile)
-		}
-		if n.sentinelTLS.on {
-			r.TLS = n.sentinelTLS.handshake(n.TLS)
-		}
-		s.Others.Sentinels = append(s.Others.Sentinels, r)
+		s.Listed = append(s.Listed, address)
+		poll.Sentinels = append(poll.Sentinels, n.sentinelAt(address))
 	}
 	return nil
+}
+
+func (n *Node) sentinelAt(address string) *checker.Redis {
+	r := &checker.Redis{Address: address, Username: n.sentinelUser}
+	if n.sentinelPasswordFile != "" {
+		r.Password = fromFile("--sentinel-password-file", n.sentinelPasswordFile)
+	}
+	if n.sentinelTLS.on {
+		r.TLS = n.sentinelTLS.config()
+	}
+	return r
 }
 
 // isHost reports whether text can be a name or an address, without a port.
@@ -265,7 +340,7 @@ func sentinelAddress(address string) (string, error) {
 		host, port = strings.Trim(address, "[]"), "26379"
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || !isHost(host) {
-		return "", Errorf("--sentinel is no address such as 10.0.0.1:26379")
+		return "", Errorf("--sentinel is not an address such as 10.0.0.1:26379")
 	}
 	return net.JoinHostPort(host, port), nil
 }
@@ -284,7 +359,7 @@ func parseLag(text string) (time.Duration, int64, error) {
 	}
 	bytes, err := strconv.ParseInt(number, 10, 32)
 	if err != nil || bytes <= 0 {
-		return 0, 0, Errorf("--max-lag is neither a duration such as 15s nor bytes such as 1mb, above 0")
+		return 0, 0, Errorf("--max-lag is neither a time such as 15s nor a size such as 1mb")
 	}
 	return 0, bytes * unit, nil
 }
@@ -317,10 +392,11 @@ func Needs(fs *pflag.FlagSet, pairs [][2]string) error {
 func (n *Node) parseURL(r *checker.Redis) (useTLS bool, err error) {
 	u, err := url.Parse(n.url)
 	if err != nil {
-		return false, Errorf("--url is no URL: it looks like redis://host:6379, rediss://host:6379 or unix:///run/redis/redis.sock")
+		return false, Errorf("--url is not a URL such as redis://host:6379, rediss://host:6379 " +
+			"or unix:///run/redis/redis.sock")
 	}
 	if _, set := u.User.Password(); set {
-		return false, Errorf("--url holds a password, which everyone can read in ps: give --password-file or REDISCLI_AUTH instead")
+		return false, Errorf("--url holds a password, which everyone can read in ps: give --password-file or REDISCLI_AUTH")
 	}
 	if user := u.User.Username(); user != "" {
 		if n.user != "" {
@@ -334,7 +410,7 @@ func (n *Node) parseURL(r *checker.Redis) (useTLS bool, err error) {
 	switch u.Scheme {
 	case "redis", "rediss":
 		if db := strings.Trim(u.Path, "0123456789"); db != "" && db != "/" {
-			return false, Errorf("--url has a path that is no database number: is it unix://?")
+			return false, Errorf("--url has a path that is not a database number: is it unix://?")
 		}
 		host, port := u.Hostname(), u.Port()
 		if host == "" {
@@ -344,7 +420,7 @@ func (n *Node) parseURL(r *checker.Redis) (useTLS bool, err error) {
 			port = "6379"
 		}
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-			return false, Errorf("--url has a port that is none")
+			return false, Errorf("--url has a port that is not a number up to 65535")
 		}
 		r.Address = net.JoinHostPort(host, port)
 		if u.Scheme == "redis" && n.tls.on {
@@ -361,44 +437,7 @@ func (n *Node) parseURL(r *checker.Redis) (useTLS bool, err error) {
 		r.Network, r.Address = "unix", u.Path
 		return false, nil
 	}
-	return false, Errorf("--url begins with none of redis://, rediss://, unix://")
-}
-
-// Parse parses the arguments. Its errors are [Error]s, or [pflag.ErrHelp].
-func Parse(fs *pflag.FlagSet, args []string) error {
-	fs.SortFlags = false
-	fs.SetOutput(io.Discard)
-	err := fs.Parse(args)
-	if err == nil {
-		if fs.NArg() > 0 {
-			return Errorf("there is an argument that belongs to no flag: see --help")
-		}
-		return nil
-	}
-	if errors.Is(err, pflag.ErrHelp) {
-		return pflag.ErrHelp
-	}
-	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		kind := e.GetFlag().Value.Type()
-		if kind == "uint16" {
-			kind = "number up to 65535"
-		}
-		return Errorf("--%s has a value that is no %s: see --help", e.GetFlag().Name, kind)
-	}
-	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
-		return Errorf("--%s needs a value: see --help", e.GetFlag().Name)
-	}
-	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
-		name := e.GetSpecifiedName()
-		if slices.Contains([]string{"a", "pass", "password", "askpass"}, name) {
-			return Errorf("there is no flag for a password, for everyone could read it in ps: give --password-file or REDISCLI_AUTH")
-		}
-		if len(name) == 1 {
-			return Errorf("there is no flag -%s: see --help", name)
-		}
-		return Errorf("there is no flag --%s: see --help", name)
-	}
-	return Errorf("the flags cannot be parsed: see --help")
+	return false, Errorf("--url does not begin with redis://, rediss:// or unix://")
 }
 
 // Version is that of the build: set by the linker, or that of the module.
@@ -414,57 +453,74 @@ func Version() string {
 
 var version string
 
-// seconds is a duration for which a bare number means seconds.
-type seconds time.Duration
-
-func (s *seconds) String() string { return time.Duration(*s).String() }
-func (s *seconds) Type() string   { return "duration above 0, such as 500ms or 2" }
-
-func (s *seconds) Set(text string) error {
-	if _, err := strconv.ParseFloat(text, 64); err == nil {
-		text += "s"
-	}
-	d, err := time.ParseDuration(text)
-	if err == nil && d <= 0 {
-		err = errors.New("not above 0")
-	}
-	*s = seconds(d)
-	return err
-}
-
-// A List is a flag that may be given several times. That of pflag brings a CSV
-// writer with it, which an exec pays for.
-type List []string
-
-func (l *List) String() string { return strings.Join(*l, " ") }
-func (l *List) Type() string   { return "list" }
-
-// Set adds a value.
-func (l *List) Set(text string) error {
-	*l = append(*l, text)
-	return nil
-}
-
 // credential is the file that systemd makes of LoadCredential=redis-password:.
 const credential = "redis-password"
 
-// password finds the source of the password; nil means that there is none.
-func (n *Node) password() (func(context.Context) (string, error), error) {
+// password finds the source of the password, if there is one.
+func (n *Node) password(r *checker.Redis) error {
+	const copied = "systemd copied the credential when the unit was started: restart the unit after a change of its file"
+	dir := n.Getenv("CREDENTIALS_DIRECTORY")
 	switch {
 	case n.fs.Changed("password-file") && n.passwordFile == "":
-		return nil, Errorf("--password-file is empty")
+		return Errorf("--password-file is empty")
 	case n.passwordFile == "-":
-		return fromStream(n.Stdin), nil
+		r.Password, r.PasswordHint = fromStream(n.Stdin), "it was read from standard input, once"
+		return nil
 	case n.passwordFile != "":
-		return fromFile("--password-file", n.passwordFile), nil
+		r.Password = fromFile("--password-file", n.passwordFile)
+		if dir != "" && filepath.Dir(n.passwordFile) == filepath.Clean(dir) {
+			r.PasswordHint = copied
+		}
+		return nil
 	}
 	if p := n.Getenv("REDISCLI_AUTH"); p != "" {
-		return func(context.Context) (string, error) { return p, nil }, nil
+		r.Password, r.PasswordHint = func(context.Context) (string, error) { return p, nil }, "it is that of REDISCLI_AUTH"
+		return nil
 	}
-	if dir := n.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-		if path := filepath.Join(dir, credential); exists(path) {
-			return fromFile("the credential "+credential, path), nil
+	if path := filepath.Join(dir, credential); dir != "" && exists(path) {
+		r.Password, r.PasswordHint = fromFile("the credential "+credential, path), copied
+	}
+	return nil
+}
+
+// uid is that of a user of this host.
+func uid(name string) (*uint32, error) {
+	id := name
+	if u, err := user.Lookup(name); err == nil {
+		id = u.Uid
+	}
+	n, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return nil, Errorf("--redis-user is no user of this host")
+	}
+	return new(uint32(n)), nil
+}
+
+// CheckFiles reads the files that the flags name, but not standard input, and
+// returns what is wrong with each. Call it after [Node.Settings].
+func (n *Node) CheckFiles(ctx context.Context) (problems []error) {
+	note := func(what string, err error) {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = Errorf("%s: reading it does not end; is it a pipe?", what)
+		}
+		if err != nil {
+			problems = append(problems, err)
 		}
 	}
-	return nil, nil
+	var r checker.Redis
+	if err := n.password(&r); err == nil && r.Password != nil && n.passwordFile != "-" {
+		_, err = r.Password(ctx)
+		note("--password-file", err)
+	}
+	if n.sentinelPasswordFile != "" {
+		_, err := fromFile("--sentinel-password-file", n.sentinelPasswordFile)(ctx)
+		note("--sentinel-password-file", err)
+	}
+	for _, files := range []*tlsFiles{&n.tls, &n.sentinelTLS} {
+		if files.on {
+			_, err := files.config()(ctx)
+			note("a file of --"+files.prefix+"tls", err)
+		}
+	}
+	return problems
 }

@@ -4,38 +4,33 @@ import (
 	"time"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/cached"
 	"redis-is-master/checker/report"
-	"redis-is-master/cmd/internal/flags"
 )
 
 // ask asks the daemon behind --cached for what it knows.
-func (o *options) ask(timeout time.Duration, wanted checker.Role) (d report.Document, err error) {
-	lines := 0
+func (o *options) ask(timeout time.Duration, wanted checker.Role) report.Document {
+	ask := cached.Ask
 	if o.output == "text" && !o.explain {
-		lines = report.HeadLines
+		ask = cached.AskHead
 	}
 	c := checker.Check{Time: time.Now()}
-	said, err := checker.ReadSocket(o.cached, timeout, lines)
-	if err == nil {
-		if d, err = report.ReadWire(said); err != nil {
-			err = &checker.Error{Reason: checker.ReasonProtocol, Stage: checker.StageReply, Address: o.cached, Err: err}
-		}
-	}
+	d, err := ask(o.cached, timeout, wanted)
 	c.Duration = time.Since(c.Time)
 	switch {
 	case err != nil:
 		p := checker.Policy{Role: wanted}
 		c.Err, c.Verdict = err, p.Judge(checker.Observation{}, err)
 		d = report.New(o.cached, p, c)
-		d.Hint = "is redis-is-masterd running, of this version, and is this its --socket?"
-	case o.alive:
-		if d.Reason != checker.ReasonStale {
-			d = report.Document{Schema: report.Schema, Answer: checker.Yes, Reason: checker.OK, Detail: "the daemon is alive, and says " + string(d.Reason),
-				Address: o.cached, Time: c.Time, Want: d.Want, Rules: []report.Rule{}, Daemon: d.Daemon}
-		}
-	case d.Want != wanted:
-		return d, flags.Errorf("the daemon's --role and --role %s contradict each other: its yes would be none to this question", wanted)
+		d.Hint = "is redis-is-masterd running, is it of this version, and is this its --socket?"
+	case o.alive && d.Daemon != nil && d.Daemon.TrackFile != "":
+		d = report.Document{Schema: report.Schema, Answer: checker.Unknown, Reason: checker.ReasonStale,
+			Detail: d.Daemon.TrackFile, Address: o.cached, Time: c.Time, Want: d.Want, Rules: []report.Rule{}, Daemon: d.Daemon}
+	case o.alive && d.Reason != checker.ReasonStale:
+		d = report.Document{Schema: report.Schema, Answer: checker.Yes, Reason: checker.OK,
+			Detail: "the daemon is alive, and says " + string(d.Reason), Address: o.cached, Time: c.Time, Want: d.Want,
+			Rules: []report.Rule{}, Daemon: d.Daemon}
 	}
 	d.DurationSeconds = c.Duration.Seconds()
-	return d, nil
+	return d
 }

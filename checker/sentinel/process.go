@@ -1,0 +1,76 @@
+package sentinel
+
+import (
+	"time"
+
+	"redis-is-master/checker"
+)
+
+// process is the record of what the node said of itself.
+type process struct {
+	asked         time.Time // when the last question was put that was answered
+	before        time.Time // the one before it
+	runID         string
+	role          checker.Role
+	masterSince   time.Time // when it was first seen to be master
+	connection    int
+	kept          bool          // the last two answers came over one connection
+	start         time.Time     // when the process was first seen; zero if that was not at its start
+	downtime      time.Duration // for how long nothing had answered before that
+	followed      string        // the master that it named when it last was a replica
+	followsAnew   bool          // it names another one since the last answer
+	formerAnswers bool          // that master answers, and is no replica
+	first         bool          // there was no answer before the last
+	restarted     bool          // the last answer is the first of another process
+	uptime, pause time.Duration // at the last answer, and before it
+	acknowledged  time.Time     // when a replica was last seen to be there right now
+	took          time.Duration // the last answer, from question to reply
+	hung          bool          // it did not answer for long, and is the same process
+	handingOver   bool          // a FAILOVER is under way, which pauses writes and hellos
+}
+
+// observe notes an answer and returns its evidence.
+func (p *process) observe(a Answer, gap time.Duration) Evidence {
+	o, was := a.Observation, p.role
+	p.took = a.Now.Sub(a.Asked)
+	p.first, p.pause, p.uptime = p.asked.IsZero(), a.Now.Sub(p.asked), o.Uptime
+	p.kept = o.Connection == p.connection
+	p.restarted = !p.first && (o.RunID != p.runID || o.RunID == "" && !p.kept && o.Uptime <= p.pause)
+	watched := !p.first && !p.restarted &&
+		(p.pause <= gap || was == checker.RoleReplica && p.pause <= maxPromotionStall)
+	if p.restarted {
+		if p.start, p.downtime = a.Now, p.pause; o.Uptime > maxFreshUptime {
+			p.start = time.Time{}
+		}
+	}
+	p.followsAnew = o.Role == checker.RoleReplica && (o.MasterAddr != p.followed || was == checker.RoleMaster)
+	if p.followsAnew {
+		p.followed = o.MasterAddr
+	}
+	if o.Role == checker.RoleMaster && was != checker.RoleMaster {
+		p.masterSince = a.Asked
+	}
+	p.before, p.asked = p.asked, a.Asked
+	if o.Acknowledged > 0 {
+		p.acknowledged = a.Asked
+	}
+	p.handingOver = o.Failover != "" && o.Failover != noFailover
+	p.runID, p.role, p.connection, p.formerAnswers = o.RunID, o.Role, o.Connection, o.FormerAnswers
+	return Evidence{
+		Answered: true,
+		Gap:      !watched,
+		Flipped:  was == checker.RoleReplica && o.Role == checker.RoleMaster,
+	}
+}
+
+// holdAfter is how long a confirmation must stand after the doubt that the last
+// answer raised.
+func (p *process) holdAfter(e Evidence, _ time.Time) time.Duration {
+	switch {
+	case e.Gap && p.restarted && p.pause <= quickRestart:
+		return 0
+	case e.Gap && p.first && p.uptime >= holdReconnect, !e.Gap && e.InTouch && !e.Superseded:
+		return holdAfterWake
+	}
+	return holdElection
+}

@@ -1,0 +1,282 @@
+package sentinel
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"redis-is-master/checker"
+)
+
+// A Self tells which addresses are those of the watched node, always with its
+// own port: what is announced, if anything; else the one at which it is asked,
+// and where that is the loopback or a unix socket, all of this host's. Its
+// methods may be called concurrently.
+type Self struct {
+	// Node is the watched node; only its Network and Address are used.
+	Node *checker.Redis
+	// Announced is what the Sentinels call the node, host or host:port, where
+	// they know it by another address than its own. May be empty.
+	Announced string
+
+	mu    sync.Mutex
+	hosts map[string]*host
+}
+
+// A host is what a host name has led to.
+type host struct {
+	addrs []netip.Addr
+	asked time.Time
+}
+
+// hostAge is how long an answer of the resolver is good for; a failure is, too,
+// so that a silent resolver does not hold up every hello.
+const hostAge = 5 * time.Second
+
+// maxHosts bounds the names that are remembered: anybody who may publish hellos
+// can make them up.
+const maxHosts = 64
+
+// A Match says whether two addresses lead to the same node.
+type Match int
+
+// The three matches. The zero one says nothing.
+const (
+	Unresolved Match = iota // a name does not lead anywhere, or the node's own address is not known
+	Different
+	Same
+)
+
+// Claim is what a hello means for the node. Its NamesUs counts only if the match
+// is not [Unresolved]. TCPPort is the port that the node reports; it is needed
+// for a node that is asked on a unix socket.
+func (s *Self) Claim(ctx context.Context, h checker.Hello, tcpPort int) (checker.Claim, Match) {
+	c := checker.Claim{Hello: h, Local: s.IsLocal(ctx, h.From)}
+	match := s.Match(ctx, h.Master, tcpPort)
+	if c.NamesUs = match == Same; isLoopback(h.Master) && !c.Local {
+		match = Unresolved
+	}
+	return c, match
+}
+
+// namedBy is the same for a Sentinel that was asked at an address.
+func (s *Self) namedBy(ctx context.Context, sentinel, master string, tcpPort int) Match {
+	match := s.Match(ctx, master, tcpPort)
+	if isLoopback(master) && !s.IsLocal(ctx, sentinel) {
+		return Unresolved
+	}
+	return match
+}
+
+// Told is what the answer of a Sentinel means for the node. TCPPort is as for
+// [Self.Claim].
+func (s *Self) Told(ctx context.Context, r Report, tcpPort int) Told {
+	t := Told{Report: r}
+	if r.Err == nil {
+		match := s.namedBy(ctx, r.Address, r.Master, tcpPort)
+		t.NamesUs, t.Unresolved, t.Local = match == Same, match == Unresolved, s.IsLocal(ctx, r.Address)
+	}
+	return t
+}
+
+// isLoopback reports whether an address leads every host to itself.
+func isLoopback(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Unmap().IsLoopback()
+	}
+	return strings.HasPrefix(host, "localhost") || strings.HasSuffix(host, ".localhost") ||
+		strings.HasSuffix(host, "-localhost")
+}
+
+// Match compares an address with the node's. TCPPort is as for [Self.Claim].
+func (s *Self) Match(ctx context.Context, address string, tcpPort int) Match {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return Unresolved
+	}
+	announced, announcedPort := strings.Trim(s.Announced, "[]"), ""
+	if h, p, err := net.SplitHostPort(s.Announced); err == nil {
+		announced, announcedPort = h, p
+	}
+	own := announcedPort
+	if own == "" {
+		if own = strconv.Itoa(tcpPort); s.Node.Network != "unix" {
+			_, own, _ = net.SplitHostPort(s.Node.Address)
+		}
+	}
+	if own == "0" || own == "" {
+		return Unresolved
+	}
+	if port != own {
+		return Different
+	}
+	if announced != "" && host == announced {
+		return Same
+	}
+	addrs := s.resolve(ctx, host)
+	var ours []netip.Addr
+	if announced == "" {
+		ours = s.addresses(ctx)
+	} else {
+		ours = s.resolve(ctx, announced)
+	}
+	switch {
+	case overlap(addrs, ours):
+		return Same
+	case len(addrs) == 0 || len(ours) == 0:
+		return Unresolved
+	}
+	return Different
+}
+
+// IsLocal reports whether an address is one of this host.
+func (s *Self) IsLocal(ctx context.Context, address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && overlap(s.resolve(ctx, host), interfaces())
+}
+
+// addresses are the node's own; none if that cannot be told.
+func (s *Self) addresses(ctx context.Context) []netip.Addr {
+	if s.Node.Network == "unix" {
+		return interfaces()
+	}
+	host, _, err := net.SplitHostPort(s.Node.Address)
+	if err != nil {
+		return nil
+	}
+	at := s.resolve(ctx, host)
+	for _, a := range at {
+		if isLoopbackAlias(a) {
+			return append(interfaces(), at...)
+		}
+	}
+	return at
+}
+
+// isLoopbackAlias reports whether every host calls itself by this address;
+// 127.0.1.1 is of Debian's /etc/hosts. Another address of 127.0.0.0/8 may belong
+// to one server among several.
+func isLoopbackAlias(a netip.Addr) bool {
+	switch a.String() {
+	case "127.0.0.1", "::1", "127.0.1.1":
+		return true
+	}
+	return false
+}
+
+// interfaces are this host's addresses; none if that cannot be told.
+func interfaces() []netip.Addr {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	addrs := make([]netip.Addr, 0, len(all)+1)
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				addrs = append(addrs, ip.Unmap())
+			}
+		}
+	}
+	return append(addrs, netip.AddrFrom4([4]byte{127, 0, 1, 1}))
+}
+
+// resolve returns what a host leads to, or has led to. For a known name it
+// returns at once, and looks it up again in the background.
+func (s *Self) resolve(ctx context.Context, name string) []netip.Addr {
+	if a, err := netip.ParseAddr(name); err == nil {
+		return []netip.Addr{a.Unmap().WithZone("")}
+	}
+	s.mu.Lock()
+	n := s.hosts[name]
+	known := n != nil
+	if !known {
+		if s.hosts == nil {
+			s.hosts = make(map[string]*host)
+		}
+		if len(s.hosts) >= maxHosts {
+			s.evict()
+		}
+		n = &host{}
+		s.hosts[name] = n
+	}
+	addrs, fresh := n.addrs, known && time.Since(n.asked) < hostAge
+	if !fresh {
+		n.asked = time.Now()
+	}
+	s.mu.Unlock()
+	if fresh {
+		return addrs
+	}
+	if known {
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), hostAge)
+			defer cancel()
+			s.lookup(ctx, name, n)
+		}()
+		return addrs
+	}
+	return s.lookup(ctx, name, n)
+}
+
+// evict forgets the name that was of least use: one that leads nowhere before one
+// that does, and then the one that was not asked for the longest. It must be
+// called with mu held.
+func (s *Self) evict() {
+	least := slices.MinFunc(slices.Collect(maps.Keys(s.hosts)), func(a, b string) int {
+		x, y := s.hosts[a], s.hosts[b]
+		return cmp.Or(min(len(x.addrs), 1)-min(len(y.addrs), 1), x.asked.Compare(y.asked))
+	})
+	delete(s.hosts, least)
+}
+
+// lookup asks the resolver; what it does not know stays as it was.
+func (s *Self) lookup(ctx context.Context, host string, n *host) []netip.Addr {
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		for i, a := range addrs {
+			addrs[i] = a.Unmap().WithZone("")
+		}
+		n.addrs = addrs
+	}
+	return n.addrs
+}
+
+// overlap reports whether two lists share an address. Loopback aliases count as
+// one.
+func overlap(a, b []netip.Addr) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x == y || isLoopbackAlias(x) && isLoopbackAlias(y) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// differ reports whether two host:port are certainly not the same; a name and an
+// IP address may be the same.
+func differ(a, b string) bool {
+	hostA, portA, _ := net.SplitHostPort(a)
+	hostB, portB, _ := net.SplitHostPort(b)
+	ipA, errA := netip.ParseAddr(hostA)
+	ipB, errB := netip.ParseAddr(hostB)
+	switch {
+	case portA != portB:
+		return true
+	case errA == nil && errB == nil:
+		return ipA.Unmap() != ipB.Unmap()
+	}
+	return (errA == nil) == (errB == nil) && !strings.EqualFold(hostA, hostB)
+}

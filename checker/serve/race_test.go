@@ -1,0 +1,6 @@
+//go:build race
+
+package serve_test
+
+// slowdown is how many times slower the race detector makes a daemon.
+const slowdown = 10

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"text/template"
+
+	"redis-is-master/checker"
+)
+
+// Write makes all files: pages named by their section, completions by what
+// each shell looks for.
+func write(bin, root, out string) error {
+	codes, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		return err
+	}
+	reasons, err := os.ReadFile(filepath.Join(root, "checker/sentinel/README.md"))
+	if err != nil {
+		return err
+	}
+	commands := make(map[string][]option)
+	for name, section := range map[string]string{"redis-is-master": "1", "redis-is-masterd": "8"} {
+		if commands[name], err = options(bin, name); err != nil {
+			return err
+		}
+		page, err := page(filepath.Join(root, "cmd/package", name+"."+section+".in"), string(codes)+string(reasons),
+			commands[name])
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(out, name+"."+section), page, 0o644); err != nil {
+			return err
+		}
+	}
+	commands["redis-is-replica"] = commands["redis-is-master"]
+	for name, flags := range commands {
+		for file, text := range map[string]string{
+			name + ".bash": bash(name, flags), "_" + name: zsh(name, flags), name + ".fish": fish(name, flags),
+		} {
+			if err := os.WriteFile(filepath.Join(out, file), []byte(text), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// page fills in the text of a page. Its tables are those of the READMEs.
+func page(file, readme string, flags []option) ([]byte, error) {
+	t, err := template.New(filepath.Base(file)).Funcs(template.FuncMap{
+		"options": func() string { return roffOptions(flags) },
+		"codes":   func() string { return roffTable(readme, regexp.MustCompile(`(?m)^\| ([0-3]) \| (.*) \|$`)) },
+		"reasons": func() string { return roffReasons(readme) },
+		"default": func(name string) (string, error) {
+			for _, o := range flags {
+				if o.Long == name {
+					return o.Default, nil
+				}
+			}
+			return "", fmt.Errorf("there is no flag --%s", name)
+		},
+	}).ParseFiles(file)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, nil)
+	return b.Bytes(), err
+}
+
+// roff makes a text safe for a page, and Markdown's code bold.
+func roff(s string) string {
+	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "\\|", "|").Replace(s)
+	s = regexp.MustCompile("`([^`]*)`").ReplaceAllString(s, `\fB$1\fR`)
+	if strings.HasPrefix(s, ".") {
+		s = `\&` + s
+	}
+	return s
+}
+
+func roffOptions(flags []option) string {
+	var b strings.Builder
+	for _, o := range flags {
+		b.WriteString(".TP\n")
+		if o.Short != "" {
+			fmt.Fprintf(&b, `\fB\-%s\fR, `, o.Short)
+		}
+		fmt.Fprintf(&b, `\fB%s\fR`, roff("--"+o.Long))
+		switch {
+		case o.Optional:
+			fmt.Fprintf(&b, `[=\fI%s\fR]`, roff(o.Value))
+		case o.Value != "":
+			fmt.Fprintf(&b, ` \fI%s\fR`, roff(o.Value))
+		}
+		fmt.Fprintf(&b, "\n%s\n", roff(o.Text))
+		if o.Default != "" {
+			fmt.Fprintf(&b, "(default %s)\n", roff(o.Default))
+		}
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// roffTable is the rows of the READMEs that match, each as a term and its
+// text.
+func roffTable(readme string, row *regexp.Regexp) string {
+	var b strings.Builder
+	for _, m := range row.FindAllStringSubmatch(readme, -1) {
+		fmt.Fprintf(&b, ".TP\n\\fB%s\\fR\n%s\n", roff(m[1]), roff(m[2]))
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// roffReasons is what the READMEs say of every reason, in its order.
+func roffReasons(readme string) string {
+	_, section, _ := strings.Cut(readme, "\n## Reasons\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var b strings.Builder
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| (?:(yes|no|unknown) \\| )?([^|]*)\\|").
+		FindAllStringSubmatch(section, -1) {
+		answer := string(checker.Reason(m[1]).Answer())
+		text := strings.TrimSpace(m[3])
+		if text == "" {
+			text = "every rule holds"
+		}
+		fmt.Fprintf(&b, ".TP\n\\fB%s\\fR (%s)\n%s\n", roff(m[1]), answer, roff(text))
+	}
+	return strings.TrimRight(b.String(), "\n")
+}

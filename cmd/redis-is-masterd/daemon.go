@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"redis-is-master/checker"
+	unixsocket "redis-is-master/checker/cached"
+	"redis-is-master/checker/sentinel"
+	"redis-is-master/checker/sentinel/watch"
+	"redis-is-master/checker/vip"
+	"redis-is-master/cmd/internal/exit"
+	"redis-is-master/cmd/internal/flags"
+	"redis-is-master/keepalived"
+)
+
+// A daemon is the command without a subcommand.
+type daemon struct {
+	*options
+	flags.Settings
+	process
+	logger *slog.Logger
+}
+
+// An output gives the answer to somebody.
+type output struct {
+	// Run returns when ctx is done, or with an error that ends the daemon.
+	Run func(ctx context.Context, m *checker.Monitor) error
+	// Checked is called after every check. May be nil.
+	Checked func(checker.Check)
+	// Impaired is why the output could go on saying yes; empty if it cannot. May
+	// be nil.
+	Impaired func() string
+}
+
+// run runs until SIGTERM, SIGINT, the end of ctx, or the failure of an output.
+func (d *daemon) run(ctx context.Context) int {
+	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more must not end the daemon
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	if err := inheritSockDiag(); err != nil {
+		d.logger.Warn("redis-is-masterd.socket is not used, so the owner of a port may not be known", "error", err)
+	}
+
+	var reconnect atomic.Bool
+	confirmer := d.confirmer()
+	m := d.monitor()
+	deny := func(f func()) { d.deny(m, f) }
+	start := func(group *sync.WaitGroup, f func()) { group.Go(func() { deny(f) }) }
+	m.Amend, m.Vouch = confirmer.Amend, confirmer.Vouch
+	if confirmer.Watcher != nil {
+		confirmer.Watcher.Guarded = deny
+	}
+	for _, w := range append(d.Witnesses, &sentinel.Former{TLS: d.Redis.TLS}) {
+		m.Witnesses = append(m.Witnesses, denyingWitness{w, deny})
+	}
+	m.Probe = func(ctx context.Context) (checker.Observation, error) {
+		if reconnect.CompareAndSwap(true, false) {
+			d.Redis.Close() // credentials and certificates are read at every dial
+		}
+		return d.Redis.Probe(ctx)
+	}
+	outputs, err := d.outputs(m)
+	if err != nil {
+		return d.failedStart(err)
+	}
+	d.recall(confirmer)
+	systemd := newNotifier(d.Redis.Address)
+	outputs = append(outputs, logOutput(d.logger, d.Redis.Address), credentialsOutput(d.logger, d.Redis.Address),
+		systemd.output(), d.memoryOutput(confirmer))
+	m.Checked = func(c checker.Check) {
+		for _, o := range outputs {
+			if o.Checked != nil {
+				o.Checked(c)
+			}
+		}
+	}
+	m.Impaired = func() string { return impaired(outputs) }
+
+	// Outputs end after the monitor, so that they publish its last word.
+	outer, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	inner, stop := context.WithCancel(outer)
+	defer stop()
+	var publishing, watching sync.WaitGroup
+	for _, o := range outputs {
+		start(&publishing, func() {
+			if err := o.Run(outer, m); err != nil {
+				m.Stop() // no output may end with a yes
+				end(err)
+			}
+		})
+	}
+	start(&watching, func() { m.Run(inner) })
+	start(&watching, func() { confirmer.Run(inner, m) })
+
+	d.logger.Info("started", "version", flags.Version(), "redis", d.Redis.Address, "role", d.Policy.Want())
+	reload := func() {
+		d.logger.Info("reconnecting, with fresh credentials and certificates")
+		reconnect.Store(true)
+		for _, w := range d.Witnesses {
+			w.Redial()
+		}
+		m.Wake()
+		confirmer.Resubscribe()
+	}
+	deny(func() { d.serve(ctx, outer, signals, reload) })
+	m.Stop()
+	if outer.Err() == nil {
+		systemd.stopping()
+		d.logger.Info("stopping", "drain", d.drain)
+		d.wait(signals)
+	}
+	stop()
+	end(nil)
+	publishing.Wait()
+	watching.Wait()
+	d.Redis.Close()
+	if err := context.Cause(outer); err != nil && !errors.Is(err, context.Canceled) {
+		d.logger.Error("an output has failed", "error", err)
+		return exit.Failed
+	}
+	return exit.OK
+}
+
+// serve returns when the daemon is to end.
+func (d *daemon) serve(ctx, outer context.Context, signals <-chan os.Signal, reload func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-outer.Done():
+			return
+		case got := <-signals:
+			if got != syscall.SIGHUP {
+				return
+			}
+			reload()
+		}
+	}
+}
+
+// wait returns after the drain, or at a second signal.
+func (d *daemon) wait(signals <-chan os.Signal) {
+	drained := time.After(d.drain)
+	for {
+		select {
+		case <-drained:
+			return
+		case got := <-signals:
+			if got != syscall.SIGHUP {
+				return
+			}
+		}
+	}
+}
+
+// failedStart makes sure that no file goes on saying yes.
+func (d *daemon) failedStart(err error) int {
+	if d.trackFile != "" && !errors.Is(err, unixsocket.ErrInUse) {
+		(&keepalived.TrackFile{Path: d.trackFile}).Write(false) // a dead daemon may have left a 1
+	}
+	// Another start would fail as well, and its end would take the address from
+	// the daemon that holds it.
+	if errors.Is(err, vip.ErrInUse) {
+		return d.fail(exit.Usage, err)
+	}
+	return d.fail(exit.Failed, err)
+}
+
+// impaired asks all outputs that could go on saying yes.
+func impaired(outputs []output) string {
+	for _, o := range outputs {
+		if o.Impaired == nil {
+			continue
+		}
+		if why := o.Impaired(); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func (d *daemon) monitor() *checker.Monitor {
+	m := &checker.Monitor{Policy: d.Policy, Interval: d.interval, Timeout: d.Timeout,
+		Rise: d.rise, Fall: d.fall, MaxAge: d.maxAge}
+	if d.disableFile != "" {
+		m.Disabled = d.disabled
+	}
+	return m
+}
+
+func (d *daemon) confirmer() *watch.Confirmer {
+	forbidden, unresolvable := false, false
+	return &watch.Confirmer{
+		Self:         d.Self,
+		Watcher:      d.watcher(),
+		Guard:        sentinel.Guard{Gap: sentinel.WatchGap(d.interval, d.Timeout, d.maxAge), Listed: d.Policy.Sentinels},
+		IgnoreHellos: d.hello == "off",
+		Retry:        d.interval,
+		Timeout:      d.Timeout,
+		Malformed:    func(error) {},
+		Unresolvable: func(h checker.Hello) {
+			if !unresolvable {
+				unresolvable = true
+				d.logger.Warn("the Sentinels name a host that cannot be resolved, so what they say does not count",
+					"named", h.Master, "hint", "give --announce-addr, or see the resolver")
+			}
+		},
+		Forbidden: func() {
+			if !forbidden {
+				forbidden = true
+				d.logger.Warn("this user may not subscribe to "+watch.Channel+
+					", so no Sentinel can be heard: without --sentinel no master is believed", "grant", watch.Grant)
+			}
+		},
+	}
+}

@@ -1,0 +1,3 @@
+package keepalived
+
+var PIDFile = &pidFile
