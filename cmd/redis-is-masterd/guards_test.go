@@ -658,8 +658,9 @@ func TestGuardOutputs(t *testing.T) {
 	addr := freeAddr(t)
 	d := start(t, node, append(listed(all), "--hello=auto", "--http", addr)...)
 	lab.Check(t, d.Until("three Sentinels were heard", func(doc report.Document) bool {
-		return doc.Reason == checker.OK && doc.Observation.Standing.State == checker.StateConfirmed &&
-			len(doc.Observation.Standing.Claims) == 4 // one of them is of a Sentinel that was asked
+		standing := doc.Observation.Standing
+		return doc.Reason == checker.OK && standing.State == checker.StateConfirmed &&
+			standing.LastHello != nil && len(standing.Claims) == 4 // one of them is of a Sentinel that was asked
 	}))
 
 	_, body := get(t, "http://"+addr+"/status")
