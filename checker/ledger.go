@@ -18,11 +18,12 @@ type Ledger struct {
 	Rise   int           // [DefaultRise] if 0
 	Fall   int           // [DefaultFall] if 0
 	MaxAge time.Duration // [DefaultMaxAge] if 0
+	Past   []Transition  // what an earlier daemon left of its [Status.History]
 
 	status   Status
 	started  time.Time
 	answered time.Time // when the last check began that the node answered
-	dampers  [3]damper
+	dampers  [len(ledgerRoles)]damper
 	stopping bool
 	disabled bool
 	note     string // on why it is disabled
@@ -44,17 +45,30 @@ type damper struct {
 	verdict      Verdict
 }
 
+// ledgerRoles are those that a ledger has a verdict for.
+var ledgerRoles = [...]Role{RoleMaster, RoleReplica, RoleAny}
+
 var starting = Verdict{Reason: ReasonStarting, Detail: "no check is done yet"}
 
 // Begin starts the ledger; until the first check the answer is
 // [ReasonStarting].
 func (l *Ledger) Begin(now time.Time) {
 	l.started = now
-	l.status = Status{Verdict: starting, Since: now, Transitions: make(map[Answer]int), roles: make(map[Role]Verdict)}
-	for i, role := range []Role{RoleMaster, RoleReplica, RoleAny} {
-		l.dampers[i] = damper{role: role, verdict: starting}
-		l.status.roles[role] = starting
+	l.status = Status{Verdict: starting, Since: now, Transitions: make(map[Answer]int)}
+	if len(l.Past) > 0 {
+		l.status.History = l.Past
+		l.remember(Transition{Time: now, From: l.Past[0].To, To: starting, Lasted: now.Sub(l.Past[0].Time)})
 	}
+	for i, role := range ledgerRoles {
+		l.dampers[i] = damper{role: role, verdict: starting}
+		l.status.roles[i] = starting
+	}
+}
+
+// remember puts a transition before the history.
+func (l *Ledger) remember(t Transition) {
+	history := append([]Transition{t}, l.status.History...)
+	l.status.History = slices.Clip(history[:min(len(history), historyLength)])
 }
 
 // Take takes a check that is done, and reports whether the answer's reason
@@ -183,20 +197,19 @@ func (l *Ledger) policy(role Role) Policy {
 // publish makes the dampers' verdicts, or what overrides them, the status, and
 // reports whether the reason changed.
 func (l *Ledger) publish(now time.Time) bool {
-	roles := make(map[Role]Verdict, len(l.dampers))
-	for _, d := range l.dampers {
+	for i, d := range l.dampers {
 		switch {
 		case l.stopping:
-			roles[d.role] = Verdict{Reason: ReasonStopping, Detail: "the daemon is being stopped"}
+			l.status.roles[i] = Verdict{Reason: ReasonStopping, Detail: "the daemon is being stopped"}
 		case l.disabled:
-			roles[d.role] = Verdict{Reason: ReasonDisabled, Detail: l.note}
+			l.status.roles[i] = Verdict{Reason: ReasonDisabled, Detail: l.note}
 		default:
-			roles[d.role] = d.verdict
+			l.status.roles[i] = d.verdict
 		}
 	}
 	l.status.serial++
 	before := l.status.Verdict
-	l.status.roles, l.status.Verdict = roles, roles[l.Policy.Want()]
+	l.status.Verdict = l.status.For(l.Policy.Want())
 	after := l.status.Verdict
 	if before.Reason == after.Reason {
 		return false
@@ -205,8 +218,7 @@ func (l *Ledger) publish(now time.Time) bool {
 	if len(l.status.History) > 0 {
 		lasted = now.Sub(l.status.History[0].Time)
 	}
-	history := append([]Transition{{Time: now, From: before, To: after, Lasted: lasted}}, l.status.History...)
-	l.status.History = slices.Clip(history[:min(len(history), historyLength)])
+	l.remember(Transition{Time: now, From: before, To: after, Lasted: lasted})
 	if before.Answer() != after.Answer() {
 		l.status.Since = now
 		l.status.Transitions = maps.Clone(l.status.Transitions)
@@ -238,14 +250,12 @@ func (l *Ledger) Status(now time.Time, impaired string) Status {
 	}
 	// A yes for another role than the wanted one is as old as the last answer,
 	// even where the verdict for the wanted one is younger.
-	s.roles = make(map[Role]Verdict, len(l.status.roles))
-	for role, v := range l.status.roles {
+	for i, v := range s.roles {
 		if all || v.Answer() == Yes {
-			v = stale
+			s.roles[i] = stale
 		}
-		s.roles[role] = v
 	}
-	s.Verdict = s.roles[l.Policy.Want()]
+	s.Verdict = s.For(l.Policy.Want())
 	return s
 }
 

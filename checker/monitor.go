@@ -3,6 +3,7 @@ package checker
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,8 +43,8 @@ type Monitor struct {
 	Impaired func() string
 	// Checked is called after every check, by the goroutine of Run.
 	Checked func(Check)
-	// Witnesses are asked twice a second. What they say is added to the
-	// observation of a check for [witnessMaxAge].
+	// Witnesses are asked twice a second while they have anything to ask. What they
+	// say is added to the observation of a check for [witnessMaxAge].
 	Witnesses []Witness
 	// Amend adds to the observation of every answered check what else is known
 	// of the node: asked is when its question was put, now when its reply was
@@ -55,6 +56,10 @@ type Monitor struct {
 	// Vouch is asked after a check that failed what the Sentinels say for the node.
 	// It runs as Amend does. Nil says nothing.
 	Vouch func(now time.Time) Vouch
+
+	// Past is the [Status.History] that an earlier daemon left. It is shown, and
+	// makes no answer.
+	Past []Transition
 
 	latest  atomic.Pointer[snapshot]
 	stopped atomic.Bool
@@ -99,7 +104,7 @@ type Status struct {
 	// History holds the last changes of the reason, the newest first.
 	History []Transition
 
-	roles  map[Role]Verdict
+	roles  [len(ledgerRoles)]Verdict
 	serial uint64 // raised by every check and all other news
 }
 
@@ -116,8 +121,8 @@ const historyLength = 32
 // For returns the verdict for another role than the policy's, under the same
 // guards: [RoleMaster], [RoleReplica] or [RoleAny].
 func (s Status) For(role Role) Verdict {
-	if v, ok := s.roles[role]; ok {
-		return v
+	if i := slices.Index(ledgerRoles[:], role); i >= 0 && s.roles[i].Reason != "" {
+		return s.roles[i]
 	}
 	return Verdict{Reason: ReasonRole, Detail: "no such role"}
 }
@@ -131,7 +136,7 @@ func (m *Monitor) init() {
 	if m.changed != nil {
 		return
 	}
-	m.ledger = Ledger{Policy: m.Policy, Rise: m.Rise, Fall: m.Fall, MaxAge: m.MaxAge}
+	m.ledger = Ledger{Policy: m.Policy, Rise: m.Rise, Fall: m.Fall, MaxAge: m.MaxAge, Past: m.Past}
 	m.ledger.Begin(time.Now())
 	m.changed, m.wake = make(chan struct{}), make(chan struct{}, 1)
 	m.heard = make([]testimony, len(m.Witnesses))
@@ -247,9 +252,13 @@ func (m *Monitor) askWitness(ctx context.Context, i int, w Witness) {
 			signal(m.wake)
 		}
 		m.mu.Unlock()
+		again := ticker.C
+		if t.add == nil {
+			again = nil // amend sees when there is something to ask
+		}
 		select {
 		case <-ctx.Done():
-		case <-ticker.C:
+		case <-again:
 		case <-m.askNow[i]:
 		}
 	}
@@ -267,6 +276,11 @@ func (m *Monitor) amend(c *Check) {
 	if m.Amend != nil && m.Amend(c.Time, now, &c.Observation) {
 		for _, c := range m.askNow {
 			signal(c)
+		}
+	}
+	for i, t := range m.heard {
+		if t.add == nil && !t.asked.IsZero() && m.Witnesses[i].Asks(c.Observation) {
+			signal(m.askNow[i])
 		}
 	}
 	c.Verdict = m.Policy.Judge(c.Observation, nil)

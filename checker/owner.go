@@ -47,10 +47,12 @@ func (r *Redis) checkOwner(s *wire.Socket) error {
 		see + "if Redis runs as another user now, restart this daemon"}
 }
 
-// rememberOwner asks once on a connection on which the node has answered. A
-// single check never comes here, and does not pay for it.
-func (r *Redis) rememberOwner() {
-	if r.Owner != nil || r.ownerAsked == r.dials || r.owner.Load() != nil {
+// RememberOwner asks once on a connection on which the node has answered who
+// listens there, so that no later connection gives the password to somebody else.
+// A second [Redis.Probe] does it by itself; who goes on asking should do it after
+// the first. It may not be called during another method.
+func (r *Redis) RememberOwner() {
+	if r.socket == nil || r.Owner != nil || r.ownerAsked == r.dials || r.owner.Load() != nil {
 		return
 	}
 	r.ownerAsked = r.dials

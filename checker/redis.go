@@ -92,7 +92,7 @@ func (r *Redis) Do(ctx context.Context, commands [][]string, read func(replies [
 	}
 	if r.socket != nil {
 		if r.socket.Quiet() && r.samePath() {
-			r.rememberOwner()
+			r.RememberOwner()
 			err := r.ask(r.renewed(), commands, read)
 			if err == nil || !errors.Is(err, errHungUp) {
 				return err

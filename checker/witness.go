@@ -10,6 +10,9 @@ import (
 // A Witness is a server beside the node whose word a policy wants. Its methods
 // may be called concurrently.
 type Witness interface {
+	// Asks reports whether there is anything to ask about what the node said of
+	// itself. It does not block.
+	Asks(o Observation) bool
 	// Ask asks about what the node said of itself, by the deadline of ctx, and
 	// returns how to add the answer to an observation; nil adds nothing.
 	Ask(ctx context.Context, o Observation) (add func(*Observation))
@@ -59,6 +62,9 @@ type Upstream struct {
 	busy   sync.Mutex // held while it is being asked
 	redial atomic.Bool
 }
+
+// Asks is of [Witness].
+func (u *Upstream) Asks(Observation) bool { return true }
 
 // Ask is of [Witness]. Of a node that follows nobody it asks nothing.
 func (u *Upstream) Ask(ctx context.Context, o Observation) (add func(*Observation)) {

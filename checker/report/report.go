@@ -305,18 +305,23 @@ func FromStatus(address, version string, p checker.Policy, s checker.Status) Doc
 		d.Others = append(d.Others, other)
 	}
 	d.Daemon = &Daemon{Version: version, AgeSeconds: s.Age.Seconds(), Since: s.Since, LastCheck: s.Check.Verdict.Reason,
-		Transitions: s.Transitions, History: []Transition{}}
+		Transitions: s.Transitions, History: Transitions(s)}
 	if err := s.Observation.StaleCredentials; err != nil {
 		d.Daemon.Credentials = sentence(err.Error())
 		if e, ok := errors.AsType[*checker.Error](err); ok && e.Hint != "" {
 			d.Daemon.Credentials = sentence(err.Error() + "; " + e.Hint)
 		}
 	}
-	for _, t := range s.History {
-		d.Daemon.History = append(d.Daemon.History,
-			Transition{t.Time, t.From.Reason, t.To.Reason, sentence(t.To.Detail), t.Lasted.Seconds()})
-	}
 	return d
+}
+
+// Transitions are those of a status, the newest first.
+func Transitions(s checker.Status) []Transition {
+	all := []Transition{}
+	for _, t := range s.History {
+		all = append(all, Transition{t.Time, t.From.Reason, t.To.Reason, sentence(t.To.Detail), t.Lasted.Seconds()})
+	}
+	return all
 }
 
 // Troubles are what an operator has to mend although the answer stands.

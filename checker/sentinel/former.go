@@ -24,10 +24,15 @@ type Former struct {
 	redis checker.Redis
 }
 
-// Ask is of [checker.Witness]. Of a node that was not promoted it asks nothing.
+// Asks is of [checker.Witness]: only a node that was promoted has a former master.
+func (f *Former) Asks(o checker.Observation) bool {
+	return o.Role == checker.RoleMaster && o.Standing.Former != ""
+}
+
+// Ask is of [checker.Witness].
 func (f *Former) Ask(ctx context.Context, o checker.Observation) (add func(*checker.Observation)) {
 	former := o.Standing.Former
-	if o.Role != checker.RoleMaster || former == "" || !f.mu.TryLock() {
+	if !f.Asks(o) || !f.mu.TryLock() {
 		return nil
 	}
 	defer f.mu.Unlock()

@@ -60,6 +60,9 @@ func settled(q checker.Quorum) bool {
 	return false
 }
 
+// Asks is of [checker.Witness].
+func (p *Poll) Asks(checker.Observation) bool { return true }
+
 // Ask is of [checker.Witness]. A replica's Sentinels are asked, too, for its
 // promotion may come. A Sentinel that is late with its answer is not asked again
 // before it has given it.

@@ -66,16 +66,20 @@ func (d *daemon) run(ctx context.Context) int {
 		if reconnect.CompareAndSwap(true, false) {
 			d.Redis.Close() // credentials and certificates are read at every dial
 		}
-		return d.Redis.Probe(ctx)
+		o, err := d.Redis.Probe(ctx)
+		if err == nil {
+			d.Redis.RememberOwner()
+		}
+		return o, err
 	}
 	outputs, err := d.outputs(m)
 	if err != nil {
 		return d.failedStart(err)
 	}
-	d.recall(confirmer)
+	d.recall(confirmer, m)
 	systemd := newNotifier(d.Redis.Address)
 	outputs = append(outputs, logOutput(d.logger, d.Redis.Address), credentialsOutput(d.logger, d.Redis.Address),
-		systemd.output(), d.memoryOutput(confirmer))
+		systemd.output(), d.stateOutput(confirmer, m))
 	m.Checked = func(c checker.Check) {
 		for _, o := range outputs {
 			if o.Checked != nil {

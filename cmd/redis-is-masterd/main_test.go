@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -209,6 +210,36 @@ func TestKillAndRestart(t *testing.T) {
 	lab.Check(t, d.Says(checker.ReasonRefused))
 	lab.New(t, lab.Options{Dir: dir})
 	lab.Check(t, d.Tracks("1"))
+}
+
+// TestHistoryOverRestart: the page shows what was before the daemon's restart, and
+// the restart.
+func TestHistoryOverRestart(t *testing.T) {
+	t.Parallel()
+	r := lab.New(t, lab.Options{TCP: true})
+	addr := freeAddr(t)
+	d := start(t, r, "--http", addr)
+	lab.Check(t, d.Says(checker.OK))
+	lab.Check(t, d.Signal(syscall.SIGTERM))
+	d.Wait()
+	lab.Check(t, d.Start(lab.Program("redis-is-masterd"), r, "--hello=off", "--http", addr))
+	lab.Check(t, d.Says(checker.OK))
+	doc, err := d.Document()
+	lab.Check(t, err)
+	var reasons []checker.Reason
+	for _, t := range doc.Daemon.History {
+		reasons = append(reasons, t.To)
+	}
+	want := []checker.Reason{checker.OK, checker.ReasonStarting, checker.ReasonStopping, checker.OK}
+	if !slices.Equal(reasons, want) {
+		t.Errorf("the history is %v, want %v", reasons, want)
+	}
+	if n := doc.Daemon.Transitions[checker.Yes]; n != 1 {
+		t.Errorf("this daemon counts %d changes to yes, and made one", n)
+	}
+	if _, page := get(t, "http://"+addr+"/status?page"); !strings.Contains(page, "stopping") {
+		t.Error("the page does not show the restart")
+	}
 }
 
 func TestStop(t *testing.T) {

@@ -40,10 +40,12 @@ func inTime(f func()) {
 	}
 }
 
-// writeNo writes the track file's 0.
+// writeNo writes a 0 into the files that keepalived reads.
 func (o *options) writeNo() {
-	if o.trackFile != "" {
-		(&keepalived.TrackFile{Path: o.trackFile}).Write(false)
+	for _, path := range []string{o.trackFile, o.promotionFile} {
+		if path != "" {
+			(&keepalived.TrackFile{Path: path}).Write(false)
+		}
 	}
 }
 

@@ -68,6 +68,7 @@ func runUntilPanic(where string, args []string) int {
 // A witness calls functions where it is asked, and where its answer is added.
 type witness struct{ ask, add func() }
 
+func (w witness) Asks(checker.Observation) bool { return true }
 func (w witness) Ask(context.Context, checker.Observation) func(*checker.Observation) {
 	w.ask()
 	return func(*checker.Observation) { w.add() }
@@ -123,5 +124,21 @@ func TestPanic(t *testing.T) {
 				t.Errorf("the textfile says: %v\n%s", err, text)
 			}
 		})
+	}
+}
+
+// TestPanicFiles: a panic writes a 0 into every file that keepalived reads.
+func TestPanicFiles(t *testing.T) {
+	t.Parallel()
+	dir := lab.TempDir(t)
+	o := options{trackFile: dir + "/master", promotionFile: dir + "/promotion"}
+	for _, path := range []string{o.trackFile, o.promotionFile} {
+		lab.Check(t, os.WriteFile(path, []byte("7\n"), 0o644))
+	}
+	o.writeNo()
+	for _, path := range []string{o.trackFile, o.promotionFile} {
+		if b, err := os.ReadFile(path); string(b) != "0\n" || err != nil {
+			t.Errorf("%s holds %q, %v", path, b, err)
+		}
 	}
 }

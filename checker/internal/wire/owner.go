@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -123,7 +124,8 @@ func InheritSockDiag(f *os.File) error {
 	}
 	sockDiag.Lock()
 	defer sockDiag.Unlock()
-	sockDiag.file = f
+	// A daemon that was killed may have left a reply: it is not one of ours.
+	sockDiag.file, sockDiag.sequence = f, uint32(time.Now().UnixNano())
 	return nil
 }
 
@@ -169,8 +171,7 @@ func listenerBy(fd int, sequence uint32, at netip.AddrPort) (uid uint32, err err
 	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return 0, ErrNoOwner
 	}
-	// The kernel has answered within the call; a filter may have dropped it. A
-	// daemon that was killed may have left its last reply unread on the socket.
+	// The kernel has answered within the call; a filter may have dropped it.
 	reply := make([]byte, 4096)
 	for {
 		n, _, err := unix.Recvfrom(fd, reply, unix.MSG_DONTWAIT)
