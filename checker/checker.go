@@ -242,13 +242,20 @@ type Check struct {
 // judges. An answer that arrives after the deadline is a timeout, even if the
 // probe called it a success.
 func Run(ctx context.Context, timeout time.Duration, probe ProbeFunc, policy Policy) Check {
+	c := ask(ctx, timeout, probe)
+	c.Verdict = policy.Judge(c.Observation, c.Err)
+	return c
+}
+
+// ask is a [Run] without its verdict.
+func ask(ctx context.Context, timeout time.Duration, probe ProbeFunc) Check {
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
 	c := Check{Time: time.Now()}
-	ctx, cancel := context.WithDeadline(ctx, c.Time.Add(timeout))
-	defer cancel()
-	c.Observation, c.Err = probe(ctx)
+	d := &deadline{Context: ctx, at: c.Time.Add(timeout)}
+	defer d.stop()
+	c.Observation, c.Err = probe(d)
 	c.Duration = time.Since(c.Time)
 	if c.Err == nil && c.Duration > timeout {
 		c.Err = &Error{Reason: ReasonTimeout, Stage: StageReply,
@@ -257,7 +264,6 @@ func Run(ctx context.Context, timeout time.Duration, probe ProbeFunc, policy Pol
 	if c.Err != nil {
 		c.Observation = Observation{}
 	}
-	c.Verdict = policy.Judge(c.Observation, c.Err)
 	return c
 }
 

@@ -83,9 +83,14 @@ func (l *Ledger) Take(c Check, now time.Time) (changed bool) {
 	if l.vouched(now) && !tooLong {
 		fall = math.MaxInt
 	}
+	// Whatever has one of the wanted roles is judged alike for all that accept it.
+	accepted := l.policy(RoleAny).Judge(c.Observation, c.Err)
 	for i := range l.dampers {
 		d := &l.dampers[i]
-		v := l.policy(d.role).Judge(c.Observation, c.Err)
+		v := accepted
+		if p := l.policy(d.role); c.Err == nil && !p.accepts(c.Observation.Role) {
+			v = p.Judge(c.Observation, nil)
+		}
 		d.step(v, cmp.Or(l.Rise, DefaultRise), fall, tooLong)
 	}
 	return l.publish(now) || wasStale

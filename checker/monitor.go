@@ -283,13 +283,12 @@ func (m *Monitor) amend(c *Check) {
 			signal(m.askNow[i])
 		}
 	}
-	c.Verdict = m.Policy.Judge(c.Observation, nil)
 }
 
 func (m *Monitor) check() {
 	// The probe gets a context that lives on when Run's ends: what it finds
 	// then is still true.
-	c := Run(context.Background(), m.Timeout, m.Probe, m.Policy)
+	c := ask(context.Background(), m.Timeout, m.Probe)
 	var note string
 	var disabled bool
 	if m.Disabled != nil {
@@ -304,6 +303,7 @@ func (m *Monitor) check() {
 	case m.Vouch != nil:
 		changed = m.ledger.Vouch(now, m.Vouch(now))
 	}
+	c.Verdict = m.Policy.Judge(c.Observation, c.Err)
 	m.publish(m.ledger.Take(c, now) || changed)
 	m.mu.Unlock()
 	if m.Checked != nil {

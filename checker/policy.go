@@ -61,6 +61,10 @@ func (p Policy) Judge(o Observation, err error) Verdict {
 	if err != nil {
 		return verdictOf(err)
 	}
+	if !p.accepts(o.Role) {
+		r := p.worded(Rule{Reason: ReasonRole, State: RuleBroken}, o)
+		return Verdict{Reason: r.Reason, Detail: r.Detail, Hint: r.Hint}
+	}
 	for _, r := range p.states(o) {
 		if !r.State.passes() {
 			r = p.worded(r, o)
@@ -122,10 +126,13 @@ func (p Policy) states(o Observation) []Rule {
 func (p Policy) worded(r Rule, o Observation) Rule {
 	switch r.Reason {
 	case ReasonRole:
-		r.Detail, r.Hint = p.roleDetail(o), map[Role]string{
-			RoleSentinel:      sentinelHint,
-			RoleActiveReplica: "an active replica takes writes and follows another node: neither a master nor a replica",
-		}[o.Role]
+		r.Detail = p.roleDetail(o)
+		switch o.Role {
+		case RoleSentinel:
+			r.Hint = sentinelHint
+		case RoleActiveReplica:
+			r.Hint = "an active replica takes writes and follows another node: neither a master nor a replica"
+		}
 	case ReasonLoading:
 		r.Detail = detail(o.Loading, "the data set is still loading", "the data set is loaded")
 		r.Hint = "wait until it is loaded; --allow-loading accepts it"
@@ -280,8 +287,8 @@ func (p Policy) roleDetail(o Observation) string {
 	if o.Role == RoleSentinel {
 		s = "a Sentinel"
 	}
-	if !p.accepts(o.Role) {
-		s += map[Role]string{RoleMaster: ", not a master", RoleReplica: ", not a replica"}[p.Want()]
+	if want := p.Want(); !p.accepts(o.Role) && (want == RoleMaster || want == RoleReplica) {
+		s += ", not a " + string(want)
 	}
 	if o.MasterAddr != "" {
 		s += ", follows " + o.MasterAddr

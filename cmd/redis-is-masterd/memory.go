@@ -63,7 +63,11 @@ func (d *daemon) stateOutput(c *watch.Confirmer, m *checker.Monitor) output {
 			return
 		}
 		looked = time.Now()
-		s := now()
+		s := state{Guard: c.Memory(m), Switches: latest.Switches}
+		status, _ := m.Status()
+		if h := status.History; len(h) > 0 && (len(s.Switches) == 0 || !s.Switches[0].Time.Equal(h[0].Time)) {
+			s.Switches = report.Transitions(status)
+		}
 		if reflect.DeepEqual(s, latest) && !failed.Load() {
 			return
 		}
