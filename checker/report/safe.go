@@ -14,6 +14,8 @@ const (
 	maxSentence = 400 // bytes, of a detail or a hint
 	maxClaims   = 64  // of Sentinels heard
 	maxAnswers  = 32  // of Sentinels asked
+
+	maxMisconfigurations = 12 // of their settings
 )
 
 // MaxJSON is the most bytes that [Document.JSON] takes. It fits into the buffer

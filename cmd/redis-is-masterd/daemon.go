@@ -79,7 +79,7 @@ func (d *daemon) run(ctx context.Context) int {
 	d.recall(confirmer, m)
 	systemd := newNotifier(d.Redis.Address)
 	outputs = append(outputs, logOutput(d.logger, d.Redis.Address), credentialsOutput(d.logger, d.Redis.Address),
-		systemd.output(), d.stateOutput(confirmer, m))
+		settingsOutput(d.logger), systemd.output(), d.stateOutput(confirmer, m))
 	m.Checked = func(c checker.Check) {
 		for _, o := range outputs {
 			if o.Checked != nil {
