@@ -204,6 +204,10 @@ func (d *daemon) monitor() *checker.Monitor {
 
 func (d *daemon) confirmer() *watch.Confirmer {
 	forbidden, unresolvable := false, false
+	d.Self.Met = func(by, address string) {
+		d.logger.Info("a Sentinel knows this node by another address, and has told its run id", "sentinel", by,
+			"address", address)
+	}
 	return &watch.Confirmer{
 		Self:         d.Self,
 		Watcher:      d.watcher(),
