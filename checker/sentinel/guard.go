@@ -200,10 +200,11 @@ func (g *Guard) Vouch(now time.Time) (vouch checker.Vouch) {
 }
 
 // gap is how long the node may have been silent until its present answer: longer
-// where the Sentinels, asked meanwhile, know that nobody else was promoted.
-func (g *Guard) gap(now time.Time) time.Duration {
+// where the Sentinels, asked meanwhile, know that nobody else was promoted. What they
+// said before the host was suspended is as much older.
+func (g *Guard) gap(now time.Time, suspended time.Duration) time.Duration {
 	v := g.Vouch(now)
-	if v.AsOf.IsZero() || g.process.role != checker.RoleMaster || now.Sub(v.AsOf) > g.Gap {
+	if v.AsOf.IsZero() || g.process.role != checker.RoleMaster || now.Sub(v.AsOf)+suspended > g.Gap {
 		return g.Gap
 	}
 	return max(g.Gap, v.Silence)
@@ -243,7 +244,7 @@ func (g *Guard) follow(now time.Time, e Evidence, next checker.State) {
 
 func (a Answer) note(g *Guard) (time.Time, Evidence) {
 	o := a.Observation
-	e := g.process.observe(a, g.gap(a.Now))
+	e := g.process.observe(a, g.gap(a.Now, o.Suspended))
 	e.InTouch = g.hearing.inTouch(a.Now, !g.process.kept)
 	e.Superseded = g.superseded()
 	closedByUs := o.Redialled && !g.hearing.firstSubscribed.IsZero() &&

@@ -527,3 +527,28 @@ func TestIsolated(t *testing.T) {
 		w.is(checker.StateConfirmed)
 	})
 }
+
+// TestSuspended: a time in which the host was suspended is one in which the node was
+// not watched, though no clock shows it; what the Sentinels said before does not
+// bridge it.
+func TestSuspended(t *testing.T) {
+	for suspended, want := range map[time.Duration]checker.State{
+		0:                      checker.StateConfirmed,
+		500 * time.Millisecond: checker.StateConfirmed,
+		time.Second:            checker.StateUnconfirmed,
+		3 * time.Second:        checker.StateUnconfirmed, // shorter than down-after
+		time.Hour:              checker.StateUnconfirmed,
+	} {
+		w := newWatched(t)
+		w.askAll()
+		w.pass(100 * time.Millisecond)
+		w.node.Suspended = suspended
+		if got := w.probe(); got != want {
+			t.Errorf("suspended for %v: %s, want %s", suspended, got, want)
+		}
+		w.node.Suspended = 0
+		w.askAll() // they know of nobody else
+		w.probe()
+		w.is(checker.StateConfirmed)
+	}
+}

@@ -33,7 +33,7 @@ type process struct {
 func (p *process) observe(a Answer, gap time.Duration) Evidence {
 	o, was := a.Observation, p.role
 	p.took = a.Now.Sub(a.Asked)
-	p.first, p.pause, p.uptime = p.asked.IsZero(), a.Now.Sub(p.asked), o.Uptime
+	p.first, p.pause, p.uptime = p.asked.IsZero(), a.Now.Sub(p.asked)+o.Suspended, o.Uptime
 	p.kept = o.Connection == p.connection
 	p.restarted = !p.first && (o.RunID != p.runID || o.RunID == "" && !p.kept && o.Uptime <= p.pause)
 	watched := !p.first && !p.restarted &&

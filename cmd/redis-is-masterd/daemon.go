@@ -195,7 +195,7 @@ func impaired(outputs []output) string {
 
 func (d *daemon) monitor() *checker.Monitor {
 	m := &checker.Monitor{Policy: d.Policy, Interval: d.interval, Timeout: d.Timeout,
-		Rise: d.rise, Fall: d.fall, MaxAge: d.maxAge}
+		Rise: d.rise, Fall: d.fall, MaxAge: d.maxAge, Suspended: checker.HostSuspended}
 	if d.disableFile != "" {
 		m.Disabled = d.disabled
 	}
