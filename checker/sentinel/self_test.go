@@ -126,7 +126,8 @@ func TestSelfOfThisHost(t *testing.T) {
 		if got := s.Match(t.Context(), "127.0.0.1:6379", checker.Observation{}); got != want {
 			t.Errorf("%s is the loopback: %d", own, got)
 		}
-		if c, _ := (&sentinel.Self{Node: new(checker.Redis)}).Claim(t.Context(), checker.Hello{From: own}, checker.Observation{}); !c.Local {
+		nobody := &sentinel.Self{Node: new(checker.Redis)}
+		if c, _ := nobody.Claim(t.Context(), checker.Hello{From: own}, checker.Observation{}); !c.Local {
 			t.Errorf("%s is not on this host", own)
 		}
 	}
@@ -166,7 +167,8 @@ func TestClaimOfAnotherHost(t *testing.T) {
 	s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}}
 	for from, want := range map[string]bool{"127.0.0.1:26379": true, "192.0.2.7:26379": false} {
 		h := checker.Hello{Sentinel: "abc", From: from, Name: "mymaster", Master: "127.0.0.1:6379"}
-		if c, match := s.Claim(t.Context(), h, checker.Observation{}); (match != sentinel.Unresolved) != want || c.Local != want {
+		c, match := s.Claim(t.Context(), h, checker.Observation{})
+		if (match != sentinel.Unresolved) != want || c.Local != want {
 			t.Errorf("%s names 127.0.0.1: %+v, %d", from, c, match)
 		}
 	}
