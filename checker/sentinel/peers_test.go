@@ -552,3 +552,39 @@ func TestSuspended(t *testing.T) {
 		w.is(checker.StateConfirmed)
 	}
 }
+
+// TestIsolatedForLong: a host that is cut off stays so, however long the Sentinels
+// have been silent; and what had ended before is no isolation.
+func TestIsolatedForLong(t *testing.T) {
+	w := newWatched(t)
+	w.node.Followers, w.node.Acknowledged = nil, 0
+	w.probes(8 * time.Second)
+	w.is(checker.StateIsolated)
+	w.probes(30 * time.Minute)
+	w.is(checker.StateIsolated)
+	w.askAll()
+	w.probe()
+	if !w.guard.State().Believed() {
+		w.probes(time.Second)
+		w.askAll()
+		w.probes(4 * time.Second)
+	}
+	w.is(checker.StateConfirmed)
+
+	w = newWatched(t)
+	w.probes(30 * time.Minute) // the Sentinels were given up, and a replica was there
+	w.is(checker.StateConfirmed)
+	w.node.Followers, w.node.Acknowledged = nil, 0
+	w.probes(time.Minute)
+	w.is(checker.StateConfirmed)
+}
+
+// TestBecause: the rule that is shown is the one that led to the state.
+func TestBecause(t *testing.T) {
+	w := newWatched(t)
+	before := w.guard.Standing(w.now).Because
+	w.probes(time.Second)
+	if got := w.guard.Standing(w.now).Because; got != before || got == "nothing newer contradicts" || got == "" {
+		t.Errorf("it was %q, and is %q", before, got)
+	}
+}

@@ -209,9 +209,10 @@ func (d *daemon) confirmer() *watch.Confirmer {
 			"address", address)
 	}
 	return &watch.Confirmer{
-		Self:         d.Self,
-		Watcher:      d.watcher(),
-		Guard:        sentinel.Guard{Gap: sentinel.WatchGap(d.interval, d.Timeout, d.maxAge), Listed: d.Policy.Sentinels},
+		Self:    d.Self,
+		Watcher: d.watcher(),
+		Guard: sentinel.Guard{Gap: sentinel.WatchGap(d.interval, d.Timeout, d.maxAge), Listed: d.Policy.Sentinels,
+			Began: time.Now()},
 		IgnoreHellos: d.hello == "off",
 		Retry:        d.interval,
 		Timeout:      d.Timeout,

@@ -41,7 +41,7 @@ const formerInterval = 500 * time.Millisecond
 // Start implements [Daemon].
 func (d *Real) Start(now time.Time) {
 	gap := sentinel.WatchGap(probeEvery, probeTimeout, maxAge)
-	*d = Real{Decide: d.Decide, w: d.w, node: d.node, guard: sentinel.Guard{Gap: gap, Decide: d.Decide},
+	*d = Real{Decide: d.Decide, w: d.w, node: d.node, guard: sentinel.Guard{Gap: gap, Decide: d.Decide, Began: now},
 		memory: d.memory, boots: d.boots, subscribed: make(map[string]time.Time)}
 	if d.boots == d.w.hosts[d.node].boots {
 		d.guard.Recall(d.memory)
