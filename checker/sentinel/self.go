@@ -29,7 +29,7 @@ type Self struct {
 	Announced string
 
 	// Met is called when a Sentinel turns out to know the node by an address that is
-	// none of its own. Nil calls nothing.
+	// none of its own. It must not call the Self. Nil calls nothing.
 	Met func(sentinel, address string)
 
 	mu      sync.Mutex
