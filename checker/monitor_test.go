@@ -524,15 +524,19 @@ func TestSuspended(t *testing.T) {
 		if s := is(checker.ReasonStale); s.Age < 5*time.Second || !strings.Contains(s.Verdict.Detail, "suspended for 5s") {
 			t.Errorf("%v: %s", s.Age, s.Verdict.Detail)
 		}
+		// The witness is asked again in a while, and wakes the monitor then.
+		first := func(want time.Duration) bool {
+			return len(seen) > 0 && seen[0] == want && slices.Max(append(seen[1:], 0)) == 0
+		}
 		seen, added = nil, nil
 		pass(checker.DefaultInterval)
 		is(checker.OK)
-		if len(seen) != 1 || seen[0] != 5*time.Second || added[0] {
+		if !first(5*time.Second) || added[0] {
 			t.Errorf("the first answer is told %v, and what a witness said before: %v", seen, added)
 		}
 		seen = nil
 		pass(checker.DefaultInterval)
-		if len(seen) != 1 || seen[0] != 0 {
+		if !first(0) {
 			t.Errorf("the second answer is told %v", seen)
 		}
 
@@ -553,7 +557,7 @@ func TestSuspended(t *testing.T) {
 		seen = nil
 		pass(checker.DefaultInterval)
 		is(checker.OK)
-		if len(seen) != 1 || seen[0] != 5*time.Second {
+		if !first(5 * time.Second) {
 			t.Errorf("the first answer after the silence is told %v", seen)
 		}
 		cancel()

@@ -247,7 +247,7 @@ func standing(s checker.Standing) *Standing {
 		out.Claims = append(out.Claims,
 			Claim{name(c.From), name(c.Sentinel), name(c.Name), name(c.Master), c.NamesUs, c.Epoch, c.Current, c.Time})
 	}
-	for _, a := range s.Asked[:min(len(s.Asked), maxAnswers)] {
+	for _, a := range s.Asked[:min(len(s.Asked), maxAsked)] {
 		out.Asked = append(out.Asked, asked(a))
 	}
 	return out

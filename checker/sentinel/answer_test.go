@@ -16,7 +16,7 @@ func masterReply(change map[string]string) (reply []any) {
 	fields := [][2]string{{"name", "mymaster"}, {"ip", "10.0.0.1"}, {"port", "6379"}, {"runid", ""}, {"flags",
 		"master"},
 		{"down-after-milliseconds", "5000"}, {"config-epoch", "3"}, {"num-slaves", "2"}, {"num-other-sentinels", "2"},
-		{"quorum", "2"}, {"failover-timeout", "60000"}, {"failover-state", ""}}
+		{"quorum", "2"}, {"failover-timeout", "60000"}, {"failover-state", ""}, {"info-refresh", ""}}
 	for _, f := range fields {
 		value, changed := change[f[0]]
 		if !changed {

@@ -177,9 +177,9 @@ func TestClaimOfAnotherHost(t *testing.T) {
 // of is what a node said whose process has a run id.
 func of(runID string) checker.Observation { return checker.Observation{RunID: runID} }
 
-// met is an answer of a Sentinel that names 192.0.2.1, and has met the given nodes.
+// met is an answer of a Sentinel that names 203.0.113.1, and has met the given nodes.
 func met(now time.Time, nodes ...sentinel.Known) sentinel.Report {
-	return sentinel.Report{Address: "192.0.2.7:26379", Time: now, Name: "mymaster", Master: "192.0.2.1:6379",
+	return sentinel.Report{Address: "203.0.113.7:26379", Time: now, Name: "mymaster", Master: "203.0.113.1:6379",
 		Nodes: nodes}
 }
 
@@ -190,7 +190,7 @@ func TestMetByRunID(t *testing.T) {
 	known := func(address, runID string, age time.Duration) sentinel.Known {
 		return sentinel.Known{Address: address, RunID: runID, Age: age}
 	}
-	const nat, other, far = "192.0.2.1:6379", "192.0.2.2:6379", "192.0.2.1:7000"
+	const nat, other, far = "203.0.113.1:6379", "203.0.113.2:6379", "203.0.113.1:7000"
 	for _, tt := range []struct {
 		what    string
 		reports []sentinel.Report
@@ -228,7 +228,7 @@ func TestMetByRunID(t *testing.T) {
 // other.
 func TestMetAgain(t *testing.T) {
 	now := time.Now()
-	const nat = "192.0.2.1:6379"
+	const nat = "203.0.113.1:6379"
 	var calls []string
 	s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}, Met: func(sentinel, address string) {
 		calls = append(calls, sentinel+" "+address)
@@ -254,7 +254,7 @@ func TestMetAgain(t *testing.T) {
 	if t1 := told(4*time.Second, "c", of("b")); t1.NamesUs || t1.Unresolved || s.WasOurs(nat) {
 		t.Errorf("it leads to another, and is the node's: %+v", t1)
 	}
-	if len(calls) != 1 || calls[0] != "192.0.2.7:26379 "+nat {
+	if len(calls) != 1 || calls[0] != "203.0.113.7:26379 "+nat {
 		t.Errorf("it was told of %q", calls)
 	}
 }
@@ -262,7 +262,7 @@ func TestMetAgain(t *testing.T) {
 // TestMetAtLoopback: the loopback of another host is an address of this node for
 // the Sentinel that has met it there, and for no other.
 func TestMetAtLoopback(t *testing.T) {
-	s := &sentinel.Self{Node: &checker.Redis{Address: "192.0.2.1:6379"}}
+	s := &sentinel.Self{Node: &checker.Redis{Address: "203.0.113.1:6379"}}
 	r := met(time.Now(), sentinel.Known{Address: "127.0.0.1:6379", RunID: "a"})
 	r.Master = "127.0.0.1:6379"
 	if told := s.Told(t.Context(), r, of("a")); !told.NamesUs || told.Unresolved {
@@ -278,7 +278,7 @@ func TestMetAtLoopback(t *testing.T) {
 func TestFullOfAliases(t *testing.T) {
 	s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}}
 	now := time.Now()
-	address := func(i int) string { return fmt.Sprintf("192.0.2.%d:6379", i) }
+	address := func(i int) string { return fmt.Sprintf("203.0.113.%d:6379", i) }
 	for i := range 100 {
 		at := now.Add(time.Duration(i) * time.Second)
 		s.Told(t.Context(), met(at, sentinel.Known{Address: address(i), RunID: "a"}), of("a"))
