@@ -123,11 +123,11 @@ func (s *Self) learn(ctx context.Context, r Report, o checker.Observation) {
 	if o.RunID == "" {
 		return
 	}
-	matched := s.Listed(o)
+	matched, local := s.Listed(o), s.IsLocal(ctx, r.Address)
 	var met []string
 	for _, k := range r.Nodes {
 		matched = matched || s.Match(ctx, k.Address, o) == Same
-		if k.is(o.RunID) && !isLoopback(k.Address) && s.compare(ctx, k.Address, o.TCPPort) != Same {
+		if k.is(o.RunID) && (local || !isLoopback(k.Address)) && s.compare(ctx, k.Address, o.TCPPort) != Same {
 			met = append(met, k.Address)
 		}
 	}

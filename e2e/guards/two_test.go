@@ -267,14 +267,15 @@ func TestSuspended(t *testing.T) {
 			if e.Node != 0 || e.Kind != sim.AnswerEvent && e.Kind != sim.RoleEvent {
 				continue
 			}
-			if e.Kind == sim.RoleEvent && e.What == sim.Replica && e.At > at+asleep {
-				break
-			}
-			if e.Kind == sim.AnswerEvent && e.Yes != yes {
+			demoted := e.Kind == sim.RoleEvent && e.What == sim.Replica && e.At > at+asleep
+			if e.Kind == sim.AnswerEvent && e.Yes != yes || demoted {
 				if yes && e.At > at+asleep {
 					d += e.At - max(since, at+asleep)
 				}
 				yes, since = e.Yes, e.At
+			}
+			if demoted {
+				break
 			}
 		}
 		return d, tested
