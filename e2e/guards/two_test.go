@@ -53,11 +53,17 @@ type election struct {
 }
 
 var elections = []election{
-	{name: "`SENTINEL FAILOVER`", begin: func(t *testing.T, w *world, _ *watched, run int) { w.plan(t, run) }},
+	{name: "`SENTINEL FAILOVER`", begin: func(t *testing.T, w *world, old *watched, run int) {
+		begun := time.Now()
+		w.plan(t, run)
+		w.promoted(t, old, begun)
+	}},
 	{name: "`CLIENT PAUSE 8000 WRITE`, and then `SENTINEL FAILOVER`",
 		begin: func(t *testing.T, w *world, old *watched, run int) {
 			old.Must(t, "CLIENT", "PAUSE", "8000", "WRITE")
+			begun := time.Now()
 			w.plan(t, run)
+			w.promoted(t, old, begun)
 		}},
 	{name: "`FAILOVER`, which the Sentinels undo", begin: func(t *testing.T, w *world, old *watched, _ int) {
 		lab.Check(t, lab.Wait("the node has handed over", func() (bool, error) {

@@ -155,11 +155,12 @@ func (c *Client) reconnects() bool {
 
 // Lost are the acknowledged writes from a time on that a node does not have.
 func (c *Client) Lost(from time.Time, on *Node) (lost []Ack, err error) {
+	acks := c.Acks(from) // before those are asked for that it has
 	bits, err := on.Ask("GET", written)
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range c.Acks(from) {
+	for _, a := range acks {
 		if a.ID/8 >= len(bits) || bits[a.ID/8]>>(7-a.ID%8)&1 == 0 {
 			lost = append(lost, a)
 		}
