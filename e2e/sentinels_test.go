@@ -198,6 +198,7 @@ func cutOff(s *lab.Site, m *lab.Node) error {
 type handOver struct {
 	no     time.Duration // when the old node's daemon said no, relative to the flip
 	pause  time.Duration // the longest time between two acknowledged writes
+	at     time.Duration // when that ended, relative to the flip
 	older  int           // lost acknowledged writes that were older than the flip
 	lost   int           // all of them
 	both   time.Duration // for how long both daemons said yes
@@ -205,9 +206,9 @@ type handOver struct {
 }
 
 func (h handOver) String() string {
-	return fmt.Sprintf("no %v after the flip, %v without an acknowledged write, %d lost writes, %d of them older than "+
-		"the flip, both yes for %v", h.no.Round(time.Millisecond), h.pause.Round(time.Millisecond), h.lost, h.older,
-		h.both.Round(time.Millisecond))
+	return fmt.Sprintf("no %v after the flip, %v without an acknowledged write until %v after it, %d lost writes, %d of "+
+		"them older than the flip, both yes for %v", h.no.Round(time.Millisecond), h.pause.Round(time.Millisecond),
+		h.at.Round(time.Millisecond), h.lost, h.older, h.both.Round(time.Millisecond))
 }
 
 // handedOver looks at a planned failover from m that began at a time, and after
@@ -234,8 +235,8 @@ func handedOver(s *lab.Site, m *lab.Node, from time.Time) (h handOver, err error
 	}
 	var last time.Time
 	for _, a := range s.Client.Acks(from) {
-		if !last.IsZero() {
-			h.pause = max(h.pause, a.At.Sub(last))
+		if d := a.At.Sub(last); !last.IsZero() && d > h.pause {
+			h.pause, h.at = d, a.At.Sub(flip.At)
 		}
 		last = a.At
 	}
