@@ -61,7 +61,7 @@ bench: build
 	go run ./e2e/bench -out e2e -readme README.md -only "$(ONLY)"
 
 guards: lab
-	go test ./e2e/guards -v -run TestFalseYes -count 1 -timeout 30m -runs 10
+	go test ./e2e/guards -v -run 'TestFalseYes|TestTwoYes|TestCutOff|TestSuspended' -count 1 -timeout 60m -runs 10
 
 demo: build lab
 	go run ./e2e/demo

@@ -188,6 +188,9 @@ type Observation struct {
 	// followed before answers and is no replica.
 	FormerAnswers bool
 
+	// Suspended is for how long the host was suspended since the question was put
+	// that the node answered before this one.
+	Suspended time.Duration
 	// Connection is the number of the connection that answered; 0 if that is
 	// not known. A Sentinel that changes a node's role closes all of them.
 	Connection int
@@ -236,6 +239,9 @@ type Check struct {
 	Observation Observation
 	Err         error // nil if the node answered
 	Verdict     Verdict
+	// Suspended is for how long the host had ever been suspended when the probe
+	// began: see [Monitor.Suspended].
+	Suspended time.Duration
 }
 
 // Run probes once within timeout ([DefaultTimeout] if it is not positive) and

@@ -22,7 +22,8 @@ type Ledger struct {
 
 	status   Status
 	started  time.Time
-	answered time.Time // when the last check began that the node answered
+	answered time.Time     // when the last check began that the node answered
+	slept    time.Duration // for how long the host had ever been suspended then
 	dampers  [len(ledgerRoles)]damper
 	stopping bool
 	disabled bool
@@ -47,6 +48,10 @@ type damper struct {
 
 // ledgerRoles are those that a ledger has a verdict for.
 var ledgerRoles = [...]Role{RoleMaster, RoleReplica, RoleAny}
+
+// resumed is less than any time for which a host is suspended, and more than two
+// clocks are read apart.
+const resumed = 10 * time.Millisecond
 
 var starting = Verdict{Reason: ReasonStarting, Detail: "no check is done yet"}
 
@@ -77,7 +82,7 @@ func (l *Ledger) Take(c Check, now time.Time) (changed bool) {
 	wasStale := now.Sub(l.asOf(now)) > l.maxAge()
 	l.status.Check = c
 	if c.Err == nil {
-		l.status.Observation, l.answered = c.Observation, c.Time
+		l.status.Observation, l.answered, l.slept = c.Observation, c.Time, c.Suspended
 	}
 	tooLong, fall := now.Sub(l.yesAsOf(now)) > l.maxAge(), cmp.Or(l.Fall, DefaultFall)
 	if l.vouched(now) && !tooLong {
@@ -232,11 +237,25 @@ func (l *Ledger) publish(now time.Time) bool {
 	return true
 }
 
-// Status is what is known now. Impaired is why the answer cannot be given
-// everywhere, which makes it stale everywhere; empty if it can.
-func (l *Ledger) Status(now time.Time, impaired string) Status {
+// Away is for how long the host was suspended since the last check began that the
+// node answered, where suspended is for how long it ever was.
+func (l *Ledger) Away(suspended time.Duration) time.Duration {
+	if l.answered.IsZero() {
+		return 0
+	}
+	return suspended - l.slept
+}
+
+// Status is what is known now. Suspended is for how long the host was ever
+// suspended. Impaired is why the answer cannot be given everywhere, which makes it
+// stale everywhere; empty if it can.
+func (l *Ledger) Status(now time.Time, suspended time.Duration, impaired string) Status {
 	s := l.status
 	s.Age = now.Sub(l.asOf(now))
+	if d := l.Away(suspended); impaired == "" && d > resumed && d+now.Sub(l.answered) > l.maxAge() {
+		s.Age += d
+		impaired = fmt.Sprintf("the host was suspended for %v, and Redis has not answered since", d.Round(time.Millisecond))
+	}
 	if s.Verdict.Answer() == Yes && l.vouched(now) {
 		silence := now.Sub(l.answered)
 		s.Verdict.Detail += fmt.Sprintf("; silent for %v, and a majority of the Sentinels, asked %v ago, still names it",

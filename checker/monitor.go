@@ -57,6 +57,11 @@ type Monitor struct {
 	// It runs as Amend does. Nil says nothing.
 	Vouch func(now time.Time) Vouch
 
+	// Suspended is for how long the host was ever suspended, which [time.Now] does not
+	// count: what is known from before has grown older by that. It is asked at every
+	// check and every [Monitor.Status]. Nil means never.
+	Suspended func() time.Duration
+
 	// Past is the [Status.History] that an earlier daemon left. It is shown, and
 	// makes no answer.
 	Past []Transition
@@ -80,8 +85,9 @@ type snapshot struct {
 
 // A testimony is what a witness has said.
 type testimony struct {
-	asked time.Time
-	add   func(*Observation)
+	asked     time.Time
+	suspended time.Duration // of [Monitor.Suspended] then
+	add       func(*Observation)
 }
 
 // A Status is what a [Monitor] knows at one moment.
@@ -242,7 +248,7 @@ func (m *Monitor) askWitness(ctx context.Context, i int, w Witness) {
 		m.mu.Lock()
 		o := m.ledger.status.Observation
 		m.mu.Unlock()
-		t := testimony{asked: time.Now()}
+		t := testimony{asked: time.Now(), suspended: m.suspended()}
 		round, cancel := context.WithTimeout(ctx, min(cmp.Or(m.Timeout, DefaultTimeout), witnessTimeout))
 		t.add = w.Ask(round, o)
 		cancel()
@@ -267,9 +273,10 @@ func (m *Monitor) askWitness(ctx context.Context, i int, w Witness) {
 // amend adds to what the node said what others say of it. It must be called
 // with mu held.
 func (m *Monitor) amend(c *Check) {
-	now := c.Time.Add(c.Duration)
+	now, suspended := c.Time.Add(c.Duration), m.suspended()
+	c.Observation.Suspended = m.ledger.Away(suspended)
 	for _, t := range m.heard {
-		if t.add != nil && now.Sub(t.asked) <= witnessMaxAge {
+		if t.add != nil && now.Sub(t.asked)+suspended-t.suspended <= witnessMaxAge {
 			t.add(&c.Observation)
 		}
 	}
@@ -288,7 +295,9 @@ func (m *Monitor) amend(c *Check) {
 func (m *Monitor) check() {
 	// The probe gets a context that lives on when Run's ends: what it finds
 	// then is still true.
+	suspended := m.suspended()
 	c := ask(context.Background(), m.Timeout, m.Probe)
+	c.Suspended = suspended
 	var note string
 	var disabled bool
 	if m.Disabled != nil {
@@ -343,7 +352,15 @@ func (m *Monitor) Status() (Status, <-chan struct{}) {
 	if m.stopped.Load() {
 		ledger.Stop(now)
 	}
-	return ledger.Status(now, impaired), latest.changed
+	return ledger.Status(now, m.suspended(), impaired), latest.changed
+}
+
+// suspended is for how long the host was ever suspended.
+func (m *Monitor) suspended() time.Duration {
+	if m.Suspended == nil {
+		return 0
+	}
+	return m.Suspended()
 }
 
 // Watch calls f with the status: at once, at every change of the reason, when

@@ -473,3 +473,106 @@ func TestImpaired(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// A voucher is a witness that is asked and answers at once.
+type voucher struct{}
+
+func (voucher) Asks(checker.Observation) bool { return true }
+func (voucher) Redial()                       {}
+func (voucher) Close()                        {}
+
+func (voucher) Ask(context.Context, checker.Observation) func(*checker.Observation) {
+	return func(o *checker.Observation) { o.FormerAnswers = true }
+}
+
+// TestSuspended: while the host is suspended the clock stands still. What was known
+// before is old at once, until the node has answered again.
+func TestSuspended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var slept atomic.Int64
+		var fails atomic.Bool
+		var seen []time.Duration // of each answer
+		var added []bool         // by the witness
+		m := &checker.Monitor{Policy: unconfirmed, Witnesses: []checker.Witness{voucher{}},
+			Suspended: func() time.Duration { return time.Duration(slept.Load()) },
+			Probe: func(context.Context) (checker.Observation, error) {
+				if fails.Load() {
+					return checker.Observation{}, outcomes['t'].err
+				}
+				return master(), nil
+			},
+			Amend: func(_, _ time.Time, o *checker.Observation) bool {
+				seen, added = append(seen, o.Suspended), append(added, o.FormerAnswers)
+				return false
+			}}
+		ctx, cancel := context.WithCancel(t.Context())
+		go m.Run(ctx)
+		is := func(want checker.Reason) checker.Status {
+			t.Helper()
+			synctest.Wait()
+			s, _ := m.Status()
+			if s.Verdict.Reason != want {
+				t.Errorf("it is %s: %s, want %s", s.Verdict.Reason, s.Verdict.Detail, want)
+			}
+			return s
+		}
+		pass := func(d time.Duration) { <-time.After(d) }
+		pass(3*checker.DefaultInterval + time.Millisecond)
+		is(checker.OK)
+
+		slept.Add(int64(5 * time.Second))
+		if s := is(checker.ReasonStale); s.Age < 5*time.Second || !strings.Contains(s.Verdict.Detail, "suspended for 5s") {
+			t.Errorf("%v: %s", s.Age, s.Verdict.Detail)
+		}
+		// The witness is asked again in a while, and wakes the monitor then.
+		first := func(want time.Duration) bool {
+			return len(seen) > 0 && seen[0] == want && slices.Max(append(seen[1:], 0)) == 0
+		}
+		seen, added = nil, nil
+		pass(checker.DefaultInterval)
+		is(checker.OK)
+		if !first(5*time.Second) || added[0] {
+			t.Errorf("the first answer is told %v, and what a witness said before: %v", seen, added)
+		}
+		seen = nil
+		pass(checker.DefaultInterval)
+		if !first(0) {
+			t.Errorf("the second answer is told %v", seen)
+		}
+
+		// A moment is no more than time that passed; and as long as the node does not
+		// answer, nothing is known.
+		slept.Add(int64(500 * time.Millisecond))
+		is(checker.OK)
+		pass(checker.DefaultInterval)
+		fails.Store(true)
+		slept.Add(int64(5 * time.Second))
+		for range 3 {
+			pass(checker.DefaultInterval)
+			if s, _ := m.Status(); s.Verdict.Answer() == checker.Yes {
+				t.Errorf("it is %s", s.Verdict.Detail)
+			}
+		}
+		fails.Store(false)
+		seen = nil
+		pass(checker.DefaultInterval)
+		is(checker.OK)
+		if !first(5 * time.Second) {
+			t.Errorf("the first answer after the silence is told %v", seen)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// TestHostSuspended: this host is awake for as long as this test runs, however busy
+// it is.
+func TestHostSuspended(t *testing.T) {
+	before := checker.HostSuspended()
+	begun := time.Now()
+	for time.Since(begun) < 200*time.Millisecond {
+		if now := checker.HostSuspended(); before < -10*time.Millisecond || (now-before).Abs() > 50*time.Millisecond {
+			t.Fatalf("%v, and then %v", before, now)
+		}
+	}
+}

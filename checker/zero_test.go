@@ -26,13 +26,13 @@ func TestZeroValues(t *testing.T) {
 		"a Check":                       Check{}.Verdict.Answer(),
 		"a Status":                      Status{}.Verdict.Answer(),
 		"a Status, for a role":          Status{}.For(RoleMaster).Answer(),
-		"a Ledger that has not begun":   (&Ledger{}).Status(time.Now(), "").Verdict.Answer(),
+		"a Ledger that has not begun":   (&Ledger{}).Status(time.Now(), 0, "").Verdict.Answer(),
 		"a Monitor without a check":     func() Answer { s, _ := new(Monitor).Status(); return s.Verdict.Answer() }(),
 		"a Ledger that took a Check of nothing": func() Answer {
 			l := &Ledger{}
 			l.Begin(time.Now())
 			l.Take(Check{}, time.Now())
-			return l.Status(time.Now(), "").Verdict.Answer()
+			return l.Status(time.Now(), 0, "").Verdict.Answer()
 		}(),
 	} {
 		if answer == Yes {

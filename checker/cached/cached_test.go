@@ -260,6 +260,10 @@ func TestHostile(t *testing.T) {
 			checker.SentinelAnswer{Address: evil, Master: evil, NamesUs: true, Err: errors.New(evil)},
 		)
 	}
+	for i := range 100 {
+		x.O.Standing.Asked = append(x.O.Standing.Asked, checker.Asked{Sentinel: evil, Name: fmt.Sprint(i, evil), Master: evil,
+			Time: time.Now(), DownAfter: 1, FailoverTimeout: 1, Quorum: 1, Sentinels: 2})
+	}
 	x.O.Quorum.Time = time.Now()
 	n := fake.Watched(t, x)
 	replica := fake.Replica

@@ -160,10 +160,12 @@ type Daemon struct {
 	Transitions map[checker.Answer]int `json:"transitions"` // of the answer since the start, by what it became
 	History     []Transition           `json:"history"`     // of the reason, the newest first
 	// TrackFile is why the track file does not say the answer, Credentials why
-	// the node refuses the password that the connection no longer needs, and
-	// WatchedVIP how the addresses of this host contradict the answer.
+	// the node refuses the password that the connection no longer needs,
+	// Sentinels what is wrong with the settings of the Sentinels, and WatchedVIP
+	// how the addresses of this host contradict the answer.
 	TrackFile   string   `json:"track_file,omitempty"`
 	Credentials string   `json:"credentials,omitempty"`
+	Sentinels   []string `json:"sentinels,omitempty"`
 	WatchedVIP  []string `json:"watched_vip,omitempty"`
 }
 
@@ -245,7 +247,7 @@ func standing(s checker.Standing) *Standing {
 		out.Claims = append(out.Claims,
 			Claim{name(c.From), name(c.Sentinel), name(c.Name), name(c.Master), c.NamesUs, c.Epoch, c.Current, c.Time})
 	}
-	for _, a := range s.Asked[:min(len(s.Asked), maxAnswers)] {
+	for _, a := range s.Asked[:min(len(s.Asked), maxAsked)] {
 		out.Asked = append(out.Asked, asked(a))
 	}
 	return out
@@ -312,6 +314,11 @@ func FromStatus(address, version string, p checker.Policy, s checker.Status) Doc
 			d.Daemon.Credentials = sentence(err.Error() + "; " + e.Hint)
 		}
 	}
+	for _, m := range checker.Misconfigurations(s.Observation.Standing.Asked) {
+		if len(d.Daemon.Sentinels) < maxMisconfigurations {
+			d.Daemon.Sentinels = append(d.Daemon.Sentinels, sentence(m.Detail+"; "+m.Hint))
+		}
+	}
 	return d
 }
 
@@ -334,7 +341,7 @@ func (d Document) Troubles() (all []string) {
 			all = append(all, trouble)
 		}
 	}
-	return append(all, d.Daemon.WatchedVIP...)
+	return slices.Concat(all, d.Daemon.Sentinels, d.Daemon.WatchedVIP)
 }
 
 // Text is one line without its newline: the answer, the address, the role (-

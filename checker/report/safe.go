@@ -13,7 +13,10 @@ const (
 	maxName     = 128 // bytes, of a name, an address or a version
 	maxSentence = 400 // bytes, of a detail or a hint
 	maxClaims   = 64  // of Sentinels heard
-	maxAnswers  = 32  // of Sentinels asked
+	maxAnswers  = 32  // of listed Sentinels
+	maxAsked    = 12  // of Sentinels that the daemon has found
+
+	maxMisconfigurations = 6 // of their settings
 )
 
 // MaxJSON is the most bytes that [Document.JSON] takes. It fits into the buffer

@@ -19,11 +19,15 @@ type Report struct {
 	ID         string    // that its hellos carry; it is kept when the Sentinel is restarted. Empty if it was not told
 	RunID      string    // of its process. Empty if it was not told
 
-	Name            string
-	Master          string   // host:port
-	Flags           []string // such as master, s_down, o_down, failover_in_progress
-	FailoverState   string   // such as wait_promotion; empty if there is no failover
-	ConfigEpoch     int64
+	Name          string
+	Master        string   // host:port
+	Flags         []string // such as master, s_down, o_down, failover_in_progress
+	FailoverState string   // such as wait_promotion; empty if there is no failover
+	ConfigEpoch   int64
+	// Nodes are the master, and the replicas if they were asked for, as the Sentinel
+	// has met them last.
+	Nodes []Known
+
 	VotedEpoch      int64         // of its last vote in an election of this master's successor; 0 for none
 	VotedLeader     string        // run id that it voted for; empty if it is not known any more
 	Quorum          int64         // as it is configured
@@ -40,6 +44,28 @@ type Report struct {
 	// Err is why the answer does not count. All that the Sentinel says of the
 	// master is empty then.
 	Err error
+}
+
+// A Known is a node as a Sentinel knows it.
+type Known struct {
+	Address string        // host:port
+	RunID   string        // that the node gave it last, which may be of an earlier process; empty if it has not met it yet
+	Age     time.Duration // of that
+}
+
+// maxKnownAge is how old a run id may be that a Sentinel has from a node which it
+// is in touch with: it asks for it every ten seconds.
+const maxKnownAge = 25 * time.Second
+
+// is reports whether the Sentinel has met the process with this run id at the
+// address, of late.
+func (k Known) is(runID string) bool {
+	return k.RunID != "" && k.RunID == runID && k.Age <= maxKnownAge
+}
+
+// met reports whether the Sentinel has met this process at the address.
+func (r Report) met(address, runID string) bool {
+	return slices.ContainsFunc(r.Nodes, func(k Known) bool { return k.Address == address && k.is(runID) })
 }
 
 // ErrNoSuchMaster is the Err of a Report of a Sentinel that does not know the
@@ -74,18 +100,9 @@ func Failed(name string, err error) Report {
 // Format: addReplySentinelRedisInstance in Redis's sentinel.c.
 func ParseMaster(name string, reply any) (Report, error) {
 	r := unknown(name)
-	list, ok := reply.([]any)
-	if !ok || len(list)%2 != 0 {
-		return r, errors.New("the reply to SENTINEL MASTER is no list of pairs")
-	}
-	fields := make(map[string]string, len(list)/2)
-	for i := 0; i < len(list); i += 2 {
-		key, ok1 := list[i].(string)
-		value, ok2 := list[i+1].(string)
-		if _, twice := fields[key]; !ok1 || !ok2 || twice {
-			return r, errors.New("the reply to SENTINEL MASTER has a field that is no string, or stands there twice")
-		}
-		fields[key] = value
+	fields, err := pairs(reply)
+	if err != nil {
+		return r, fmt.Errorf("the reply to SENTINEL MASTER %w", err)
 	}
 	r.Flags = strings.Split(fields["flags"], ",")
 	if fields["name"] != name || !slices.Contains(r.Flags, "master") {
@@ -94,7 +111,6 @@ func ParseMaster(name string, reply any) (Report, error) {
 	}
 	r.FailoverState = fields["failover-state"]
 	var downAfter, failoverTimeout int64
-	var err error
 	if r.Master, err = joinAddress(fields["ip"], fields["port"]); err != nil {
 		return unknown(name), err
 	}
@@ -111,7 +127,63 @@ func ParseMaster(name string, reply any) (Report, error) {
 		}
 	}
 	r.DownAfter, r.FailoverTimeout = milliseconds(downAfter), milliseconds(failoverTimeout)
+	if k, ok := known(fields); ok {
+		r.Nodes = []Known{k}
+	}
 	return r, nil
+}
+
+// pairs reads a reply of strings, which are keys and values by turns.
+func pairs(reply any) (fields map[string]string, err error) {
+	list, ok := reply.([]any)
+	if !ok || len(list)%2 != 0 {
+		return nil, errors.New("is no list of pairs")
+	}
+	fields = make(map[string]string, len(list)/2)
+	for i := 0; i < len(list); i += 2 {
+		key, ok1 := list[i].(string)
+		value, ok2 := list[i+1].(string)
+		if _, twice := fields[key]; !ok1 || !ok2 || twice {
+			return nil, errors.New("has a field that is no string, or stands there twice")
+		}
+		fields[key] = value
+	}
+	return fields, nil
+}
+
+// known is a node by the fields of a Sentinel's reply, if that has met it.
+func known(fields map[string]string) (k Known, ok bool) {
+	address, err := joinAddress(fields["ip"], fields["port"])
+	age, ageErr := parseNumber(fields["info-refresh"])
+	if err != nil || ageErr != nil || fields["runid"] == "" || len(fields["runid"]) > maxRunID {
+		return k, false
+	}
+	return Known{address, fields["runid"], milliseconds(age)}, true
+}
+
+// maxRunID is more than the 40 digits that a run id has.
+const maxRunID = 64
+
+// maxReplicas bounds what is read of a reply to SENTINEL REPLICAS.
+const maxReplicas = 64
+
+// AddReplicas reads the reply to SENTINEL REPLICAS name: a list like that of
+// SENTINEL MASTER for each.
+func (r *Report) AddReplicas(reply any) error {
+	list, ok := reply.([]any)
+	if !ok {
+		return errors.New("the reply to SENTINEL REPLICAS is no list")
+	}
+	for _, replica := range list[:min(len(list), maxReplicas)] {
+		fields, err := pairs(replica)
+		if err != nil {
+			return fmt.Errorf("a part of the reply to SENTINEL REPLICAS %w", err)
+		}
+		if k, ok := known(fields); ok {
+			r.Nodes = append(r.Nodes, k)
+		}
+	}
+	return nil
 }
 
 // milliseconds is at most 24 days, as the Sentinel's own timers are, so that it

@@ -16,7 +16,7 @@ func masterReply(change map[string]string) (reply []any) {
 	fields := [][2]string{{"name", "mymaster"}, {"ip", "10.0.0.1"}, {"port", "6379"}, {"runid", ""}, {"flags",
 		"master"},
 		{"down-after-milliseconds", "5000"}, {"config-epoch", "3"}, {"num-slaves", "2"}, {"num-other-sentinels", "2"},
-		{"quorum", "2"}, {"failover-timeout", "60000"}, {"failover-state", ""}}
+		{"quorum", "2"}, {"failover-timeout", "60000"}, {"failover-state", ""}, {"info-refresh", ""}}
 	for _, f := range fields {
 		value, changed := change[f[0]]
 		if !changed {
@@ -150,4 +150,48 @@ func FuzzParseSentinel(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestParseNodes: whom a Sentinel has met, and when.
+func TestParseNodes(t *testing.T) {
+	id := strings.Repeat("a", 40)
+	r, err := sentinel.ParseMaster("mymaster", masterReply(map[string]string{"runid": id, "info-refresh": "1500"}))
+	want := []sentinel.Known{{Address: "10.0.0.1:6379", RunID: id, Age: 1500 * time.Millisecond}}
+	if err != nil || !slices.Equal(r.Nodes, want) {
+		t.Errorf("%+v, %v", r.Nodes, err)
+	}
+	for what, change := range map[string]map[string]string{
+		"not met yet":           {"info-refresh": "1"},
+		"when is not told":      {"runid": id},
+		"before it was set up":  {"runid": id, "info-refresh": "-1"},
+		"a run id without end":  {"runid": strings.Repeat("a", 1000), "info-refresh": "1"},
+		"an age that is a word": {"runid": id, "info-refresh": "new"},
+	} {
+		if r, err := sentinel.ParseMaster("mymaster", masterReply(change)); err != nil || len(r.Nodes) != 0 {
+			t.Errorf("%s: %+v, %v", what, r.Nodes, err)
+		}
+	}
+	replica := func(ip, runID string) []any {
+		return []any{"name", ip + ":6379", "ip", ip, "port", "6379", "runid", runID, "flags", "slave", "info-refresh", "7"}
+	}
+	if err := r.AddReplicas([]any{replica("10.0.0.2", "b"), replica("10.0.0.3", ""), replica("::1", "c")}); err != nil {
+		t.Error(err)
+	}
+	want = append(want, sentinel.Known{Address: "10.0.0.2:6379", RunID: "b", Age: 7 * time.Millisecond},
+		sentinel.Known{Address: "[::1]:6379", RunID: "c", Age: 7 * time.Millisecond})
+	if !slices.Equal(r.Nodes, want) {
+		t.Errorf("%+v", r.Nodes)
+	}
+	for _, reply := range []any{nil, "OK", []any{"x"}, []any{replica("10.0.0.2", "b")[:3]}} {
+		if err := r.AddReplicas(reply); err == nil {
+			t.Errorf("%v is a list of replicas", reply)
+		}
+	}
+	many := sentinel.Report{}
+	if err := many.AddReplicas(slices.Repeat([]any{replica("10.0.0.2", "b")}, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	if len(many.Nodes) != 64 {
+		t.Errorf("%d replicas are read", len(many.Nodes))
+	}
 }

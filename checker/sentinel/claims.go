@@ -22,6 +22,7 @@ type nameView struct {
 	heard             time.Time     // the last claim
 	epochWhenFollowed uint64        // the best epoch when the node began to follow its present master
 	said              []checker.TimedClaim
+	sentinels         int // how many there are, or were when one was last heard
 
 	staleSince   time.Time // since when all claims are below the best epoch
 	staleSenders []string  // the Sentinels that made them

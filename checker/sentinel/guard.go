@@ -19,22 +19,26 @@ type Guard struct {
 	Gap time.Duration
 	// Listed says that there are Sentinels, whether they are heard or not.
 	Listed bool
+	// Began is when the watch began: a node that answers only long after that may have
+	// hung. Zero means with the first answer.
+	Began time.Time
 	// Decide chooses the row for a state and its evidence; nil means the first
 	// of [Rows] that holds. Only what attacks the table sets it.
 	Decide func(checker.State, Evidence) *Row
 
-	process  process
-	hearing  hearing
-	claims   claims
-	peers    peers
-	state    checker.State
-	row      *Row          // that decided
-	doubted  time.Time     // when the node was found to be master, or the watch began anew
-	hold     time.Duration // how long a confirmation must stand since then
-	promoted time.Time     // zero for a master that was found
-	unproven bool          // the promotion still needs the end of the subscription as its proof
-	unknown  promotion     // that is doubted, because it is not known who made it
-	agreed   time.Time     // the promotion that the listed Sentinels agreed on
+	process   process
+	hearing   hearing
+	claims    claims
+	peers     peers
+	state     checker.State
+	row       *Row          // that led to the state
+	doubted   time.Time     // when the node was found to be master, or the watch began anew
+	hold      time.Duration // how long a confirmation must stand since then
+	promoted  time.Time     // zero for a master that was found
+	unproven  bool          // the promotion still needs the end of the subscription as its proof
+	remembers bool          // an earlier Guard knew Sentinels
+	unknown   promotion     // that is doubted, because it is not known who made it
+	agreed    time.Time     // the promotion that the listed Sentinels agreed on
 }
 
 // A promotion is one that is doubted.
@@ -113,7 +117,9 @@ func (g *Guard) On(event Event) checker.State {
 		next = g.state
 	}
 	g.follow(now, e, next)
-	g.state, g.row = next, row
+	if g.state = next; row.Then != Unchanged {
+		g.row = row
+	}
 	return next
 }
 
@@ -122,7 +128,7 @@ func (g *Guard) fill(now time.Time, e *Evidence) {
 	if e.doubts() {
 		g.claims.discard()
 		g.hold, g.doubted, g.promoted = g.process.holdAfter(*e, now), now, time.Time{}
-		g.process.hung = e.Gap && !g.process.first && !g.process.restarted
+		g.process.hung = e.Gap && (!g.process.first || g.process.late) && !g.process.restarted
 		g.unproven = !e.Gap && e.InTouch && !e.Superseded && e.ByHand && !g.process.kept
 		g.unknown = promotion{doubted: !e.Gap && !e.Superseded, inTouch: e.InTouch}
 	}
@@ -136,7 +142,8 @@ func (g *Guard) fill(now time.Time, e *Evidence) {
 	e.Master = g.process.role == checker.RoleMaster
 	e.NamesAnother, e.Followed = g.claims.nameAnother(now, g.doubted)
 	e.Confirmed = g.claims.confirmed(now, g.hold, g.attended(now)) || g.all(now)
-	e.NoSentinels = g.hearing.nobody(now, g.doubted) && !g.process.handingOver && !g.peers.answeredSince(g.doubted)
+	e.NoSentinels = g.hearing.nobody(now, g.doubted) && !g.process.handingOver && !g.peers.answeredSince(g.doubted) &&
+		(!g.misses() || g.attended(now))
 	e.Refused = g.hearing.refused && !g.Listed
 	e.Vouched = g.hearing.vouchedFor(now, g.doubted)
 	e.Disowned = !g.promoted.IsZero() && now.Sub(g.promoted) >= holdPendingElection && g.process.formerAnswers &&
@@ -160,6 +167,18 @@ func (g *Guard) all(now time.Time) bool {
 	return slices.ContainsFunc(g.claims.names, func(v *nameView) bool { return g.peers.agree(now, g.doubted, v) })
 }
 
+// hasSentinels reports whether there are Sentinels, or were when an earlier Guard
+// remembered.
+func (g *Guard) hasSentinels() bool {
+	return g.Listed || !g.hearing.heard.IsZero() || g.peers.answeredSince(time.Time{}) || g.remembers
+}
+
+// misses reports whether there were Sentinels for an earlier Guard, of which none was
+// heard since. A node that has no replica either may be cut off.
+func (g *Guard) misses() bool {
+	return g.remembers && g.hearing.heard.IsZero() && !g.peers.answeredSince(time.Time{})
+}
+
 // isolated reports whether the master is out of touch with the majority of the
 // Sentinels of each name, and with all replicas, though it had some.
 func (g *Guard) isolated(now time.Time) bool {
@@ -170,6 +189,12 @@ func (g *Guard) isolated(now time.Time) bool {
 	known := false
 	for _, v := range g.claims.names {
 		n := g.peers.known(now, v)
+		switch {
+		case n > 0:
+			v.sentinels = n
+		case g.state == checker.StateIsolated:
+			n = v.sentinels // silence does not end what began with it
+		}
 		known = known || n > 0
 		if 2*g.peers.inTouch(since, v) > n {
 			return false
@@ -200,10 +225,11 @@ func (g *Guard) Vouch(now time.Time) (vouch checker.Vouch) {
 }
 
 // gap is how long the node may have been silent until its present answer: longer
-// where the Sentinels, asked meanwhile, know that nobody else was promoted.
-func (g *Guard) gap(now time.Time) time.Duration {
+// where the Sentinels, asked meanwhile, know that nobody else was promoted. What they
+// said before the host was suspended is as much older.
+func (g *Guard) gap(now time.Time, suspended time.Duration) time.Duration {
 	v := g.Vouch(now)
-	if v.AsOf.IsZero() || g.process.role != checker.RoleMaster || now.Sub(v.AsOf) > g.Gap {
+	if v.AsOf.IsZero() || g.process.role != checker.RoleMaster || now.Sub(v.AsOf)+suspended > g.Gap {
 		return g.Gap
 	}
 	return max(g.Gap, v.Silence)
@@ -243,12 +269,12 @@ func (g *Guard) follow(now time.Time, e Evidence, next checker.State) {
 
 func (a Answer) note(g *Guard) (time.Time, Evidence) {
 	o := a.Observation
-	e := g.process.observe(a, g.gap(a.Now))
+	e := g.process.observe(a, g.gap(a.Now, o.Suspended), g.Began)
 	e.InTouch = g.hearing.inTouch(a.Now, !g.process.kept)
 	e.Superseded = g.superseded()
 	closedByUs := o.Redialled && !g.hearing.firstSubscribed.IsZero() &&
 		!g.hearing.unsubscribed.After(g.process.before)
-	e.ByHand = (o.Connection != 0 && g.process.kept || closedByUs) && (g.Listed || !g.hearing.heard.IsZero())
+	e.ByHand = (o.Connection != 0 && g.process.kept || closedByUs) && g.hasSentinels()
 	g.unproven = false
 	g.peers.followed(a.Now, o.Followers)
 	e.Proof = e.Flipped && g.peers.promotesUs(a.Now) || g.handedOver(a.Now, o)

@@ -991,13 +991,10 @@ func TestGuard(t *testing.T) {
 		"nobody can listen": `
 			0 deaf
 			0 role master
-			14900 is unconfirmed
-			15100 is no-sentinels
-			15150 role none
-			15350 restart
-			15360 role master
-			28000 is unconfirmed
-			31000 is no-sentinels`,
+			60000 is unconfirmed
+			60000 listening
+			74900 is unconfirmed
+			75200 is no-sentinels`,
 		"a name that was removed from the Sentinels": `
 			0 role replica
 			100 hello s1+s2 3/3 b old

@@ -93,10 +93,11 @@ func (h *hearing) vouchedFor(now, doubted time.Time) bool {
 }
 
 // nobody reports whether there is no Sentinel, as far as that can be known: none
-// was heard since the doubt began, for as long as one may take to connect.
+// was heard since the doubt began, for as long as one may take to connect, in which
+// the subscription stood.
 func (h *hearing) nobody(now, doubted time.Time) bool {
-	return h.noSentinels || !h.refused && !h.firstSubscribed.IsZero() && h.heard.Before(doubted) &&
-		now.Sub(doubted) >= holdReconnect && now.Sub(h.unresolved) >= holdReconnect
+	return h.noSentinels || !h.refused && !h.subscribed.IsZero() && h.heard.Before(doubted) &&
+		now.Sub(later(doubted, h.subscribed)) >= holdReconnect && now.Sub(h.unresolved) >= holdReconnect
 }
 
 // knowNobody notes that there is no Sentinel, if that was the state and nothing

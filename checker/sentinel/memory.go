@@ -22,6 +22,9 @@ type Watched struct {
 
 // Memory returns what is to be remembered. The caller owns it.
 func (g *Guard) Memory() Memory {
+	if g.hearing.noSentinels {
+		return Memory{Settled: make(map[string]uint64)}
+	}
 	m := Memory{Settled: make(map[string]uint64), Several: g.claims.several, Sentinels: g.peers.watched()}
 	maps.Copy(m.Settled, g.claims.recalled)
 	for _, v := range g.claims.names {
@@ -31,4 +34,7 @@ func (g *Guard) Memory() Memory {
 }
 
 // Recall gives a Guard what another one remembered, before the first event.
-func (g *Guard) Recall(m Memory) { g.claims.recalled, g.claims.several = m.Settled, m.Several }
+func (g *Guard) Recall(m Memory) {
+	g.claims.recalled, g.claims.several = m.Settled, m.Several
+	g.remembers = len(m.Settled) > 0 || len(m.Sentinels) > 0
+}

@@ -527,3 +527,64 @@ func TestIsolated(t *testing.T) {
 		w.is(checker.StateConfirmed)
 	})
 }
+
+// TestSuspended: a time in which the host was suspended is one in which the node was
+// not watched, though no clock shows it; what the Sentinels said before does not
+// bridge it.
+func TestSuspended(t *testing.T) {
+	for suspended, want := range map[time.Duration]checker.State{
+		0:                      checker.StateConfirmed,
+		500 * time.Millisecond: checker.StateConfirmed,
+		time.Second:            checker.StateUnconfirmed,
+		3 * time.Second:        checker.StateUnconfirmed, // shorter than down-after
+		time.Hour:              checker.StateUnconfirmed,
+	} {
+		w := newWatched(t)
+		w.askAll()
+		w.pass(100 * time.Millisecond)
+		w.node.Suspended = suspended
+		if got := w.probe(); got != want {
+			t.Errorf("suspended for %v: %s, want %s", suspended, got, want)
+		}
+		w.node.Suspended = 0
+		w.askAll() // they know of nobody else
+		w.probe()
+		w.is(checker.StateConfirmed)
+	}
+}
+
+// TestIsolatedForLong: a host that is cut off stays so, however long the Sentinels
+// have been silent; and what had ended before is no isolation.
+func TestIsolatedForLong(t *testing.T) {
+	w := newWatched(t)
+	w.node.Followers, w.node.Acknowledged = nil, 0
+	w.probes(8 * time.Second)
+	w.is(checker.StateIsolated)
+	w.probes(30 * time.Minute)
+	w.is(checker.StateIsolated)
+	w.askAll()
+	w.probe()
+	if !w.guard.State().Believed() {
+		w.probes(time.Second)
+		w.askAll()
+		w.probes(4 * time.Second)
+	}
+	w.is(checker.StateConfirmed)
+
+	w = newWatched(t)
+	w.probes(30 * time.Minute) // the Sentinels were given up, and a replica was there
+	w.is(checker.StateConfirmed)
+	w.node.Followers, w.node.Acknowledged = nil, 0
+	w.probes(time.Minute)
+	w.is(checker.StateConfirmed)
+}
+
+// TestBecause: the rule that is shown is the one that led to the state.
+func TestBecause(t *testing.T) {
+	w := newWatched(t)
+	before := w.guard.Standing(w.now).Because
+	w.probes(time.Second)
+	if got := w.guard.Standing(w.now).Because; got != before || got == "nothing newer contradicts" || got == "" {
+		t.Errorf("it was %q, and is %q", before, got)
+	}
+}

@@ -21,6 +21,7 @@ type process struct {
 	followsAnew   bool          // it names another one since the last answer
 	formerAnswers bool          // that master answers, and is no replica
 	first         bool          // there was no answer before the last
+	late          bool          // and it came long after the watch had begun
 	restarted     bool          // the last answer is the first of another process
 	uptime, pause time.Duration // at the last answer, and before it
 	acknowledged  time.Time     // when a replica was last seen to be there right now
@@ -30,10 +31,11 @@ type process struct {
 }
 
 // observe notes an answer and returns its evidence.
-func (p *process) observe(a Answer, gap time.Duration) Evidence {
+func (p *process) observe(a Answer, gap time.Duration, began time.Time) Evidence {
 	o, was := a.Observation, p.role
 	p.took = a.Now.Sub(a.Asked)
-	p.first, p.pause, p.uptime = p.asked.IsZero(), a.Now.Sub(p.asked), o.Uptime
+	p.first, p.pause, p.uptime = p.asked.IsZero(), a.Now.Sub(p.asked)+o.Suspended, o.Uptime
+	p.late = p.first && !began.IsZero() && a.Now.Sub(began) > gap
 	p.kept = o.Connection == p.connection
 	p.restarted = !p.first && (o.RunID != p.runID || o.RunID == "" && !p.kept && o.Uptime <= p.pause)
 	watched := !p.first && !p.restarted &&
@@ -69,7 +71,7 @@ func (p *process) holdAfter(e Evidence, _ time.Time) time.Duration {
 	switch {
 	case e.Gap && p.restarted && p.pause <= quickRestart:
 		return 0
-	case e.Gap && p.first && p.uptime >= holdReconnect, !e.Gap && e.InTouch && !e.Superseded:
+	case e.Gap && p.first && !p.late && p.uptime >= holdReconnect, !e.Gap && e.InTouch && !e.Superseded:
 		return holdAfterWake
 	}
 	return holdElection

@@ -69,7 +69,7 @@ func (p *Poll) Asks(checker.Observation) bool { return true }
 func (p *Poll) Ask(ctx context.Context, o checker.Observation) (add func(*checker.Observation)) {
 	p.init()
 	asked := time.Now()
-	q := p.ask(ctx, o.TCPPort, p.redial.Swap(false))
+	q := p.ask(ctx, o, p.redial.Swap(false))
 	q.Time = asked
 	return func(o *checker.Observation) {
 		if o.Role == checker.RoleMaster {
@@ -101,7 +101,7 @@ type reply struct {
 }
 
 // ask asks all at once, by the deadline of ctx, or until enough have answered.
-func (p *Poll) ask(ctx context.Context, tcpPort int, redial bool) checker.Quorum {
+func (p *Poll) ask(ctx context.Context, o checker.Observation, redial bool) checker.Quorum {
 	q := checker.Quorum{Answers: make([]checker.SentinelAnswer, len(p.Sentinels))}
 	replies := make(chan reply, len(p.Sentinels))
 	for i, r := range p.Sentinels {
@@ -115,7 +115,7 @@ func (p *Poll) ask(ctx context.Context, tcpPort int, redial bool) checker.Quorum
 			if redial {
 				r.Close()
 			}
-			a, runID := p.askSentinel(ctx, r, tcpPort)
+			a, runID := p.askSentinel(ctx, r, o)
 			p.busy[i].Unlock() // before whoever gets the reply asks again
 			replies <- reply{a, i, runID}
 		}()
@@ -166,7 +166,7 @@ var (
 func (p *Poll) askSentinel(
 	ctx context.Context,
 	r *checker.Redis,
-	tcpPort int,
+	o checker.Observation,
 ) (a checker.SentinelAnswer, runID string) {
 	a.Address = r.Address
 	var status string
@@ -198,7 +198,7 @@ func (p *Poll) askSentinel(
 	case a.Master == "":
 		a.Err = fmt.Errorf("%s: %w", r.Address, errNoName)
 	default:
-		match := p.Self.namedBy(ctx, a.Address, a.Master, tcpPort)
+		match := p.Self.namedBy(ctx, a.Address, a.Master, o)
 		a.NamesUs = match == Same
 		if match == Unresolved {
 			a.Err = fmt.Errorf("%s: %w", r.Address, errUnresolvable)

@@ -17,7 +17,9 @@ import (
 
 // A Self tells which addresses are those of the watched node, always with its
 // own port: what is announced, if anything; else the one at which it is asked,
-// and where that is the loopback or a unix socket, all of this host's. Its
+// and where that is the loopback or a unix socket, all of this host's. Another
+// address, as of NAT, a container or a TLS port, is this node's, too, if a
+// Sentinel has met it there: the Sentinels keep the run id of whom they meet. Its
 // methods may be called concurrently.
 type Self struct {
 	// Node is the watched node; only its Network and Address are used.
@@ -26,14 +28,37 @@ type Self struct {
 	// they know it by another address than its own. May be empty.
 	Announced string
 
-	mu    sync.Mutex
-	hosts map[string]*host
+	// Met is called when a Sentinel turns out to know the node by an address that is
+	// none of its own. It must not call the Self. Nil calls nothing.
+	Met func(sentinel, address string)
+
+	mu      sync.Mutex
+	hosts   map[string]*host
+	aliases map[string]alias // by the address
+	runID   string           // of the node, as it was seen last
+	was     string           // its run id before that one
+	listed  string           // its run id when a Sentinel was last seen to list it under an address that matches
 }
+
+// An alias is an address at which a Sentinel has met the node.
+type alias struct {
+	runID string    // that the node had
+	met   time.Time // or later
+}
+
+// aliasAge is for how long after a restart of the node an address at which it was
+// met says neither that it is the node nor that it is another: a Sentinel asks for
+// the new run id within ten seconds.
+const aliasAge = 30 * time.Second
+
+// maxAliases bounds the addresses that are remembered.
+const maxAliases = 16
 
 // A host is what a host name has led to.
 type host struct {
 	addrs []netip.Addr
 	asked time.Time
+	first chan struct{} // closed when the first look-up is done
 }
 
 // hostAge is how long an answer of the resolver is good for; a failure is, too,
@@ -55,11 +80,11 @@ const (
 )
 
 // Claim is what a hello means for the node. Its NamesUs counts only if the match
-// is not [Unresolved]. TCPPort is the port that the node reports; it is needed
-// for a node that is asked on a unix socket.
-func (s *Self) Claim(ctx context.Context, h checker.Hello, tcpPort int) (checker.Claim, Match) {
+// is not [Unresolved]. O is what the node said last: its port is needed where it is
+// asked on a unix socket, and its run id where it has other addresses.
+func (s *Self) Claim(ctx context.Context, h checker.Hello, o checker.Observation) (checker.Claim, Match) {
 	c := checker.Claim{Hello: h, Local: s.IsLocal(ctx, h.From)}
-	match := s.Match(ctx, h.Master, tcpPort)
+	match := s.Match(ctx, h.Master, o)
 	if c.NamesUs = match == Same; isLoopback(h.Master) && !c.Local {
 		match = Unresolved
 	}
@@ -67,23 +92,91 @@ func (s *Self) Claim(ctx context.Context, h checker.Hello, tcpPort int) (checker
 }
 
 // namedBy is the same for a Sentinel that was asked at an address.
-func (s *Self) namedBy(ctx context.Context, sentinel, master string, tcpPort int) Match {
-	match := s.Match(ctx, master, tcpPort)
+func (s *Self) namedBy(ctx context.Context, sentinel, master string, o checker.Observation) Match {
+	match := s.Match(ctx, master, o)
 	if isLoopback(master) && !s.IsLocal(ctx, sentinel) {
 		return Unresolved
 	}
 	return match
 }
 
-// Told is what the answer of a Sentinel means for the node. TCPPort is as for
+// Told is what the answer of a Sentinel means for the node. O is as for
 // [Self.Claim].
-func (s *Self) Told(ctx context.Context, r Report, tcpPort int) Told {
+func (s *Self) Told(ctx context.Context, r Report, o checker.Observation) Told {
 	t := Told{Report: r}
-	if r.Err == nil {
-		match := s.namedBy(ctx, r.Address, r.Master, tcpPort)
-		t.NamesUs, t.Unresolved, t.Local = match == Same, match == Unresolved, s.IsLocal(ctx, r.Address)
+	if r.Err != nil {
+		return t
 	}
+	s.learn(ctx, r, o)
+	match := s.namedBy(ctx, r.Address, r.Master, o)
+	if r.met(r.Master, o.RunID) {
+		match = Same
+	}
+	t.NamesUs, t.Unresolved, t.Local = match == Same, match == Unresolved, s.IsLocal(ctx, r.Address)
 	return t
+}
+
+// learn notes at which addresses a Sentinel has met the node. Only its run id is a
+// proof: that of an earlier process is known for some seconds more. Another one is
+// a proof of the opposite where the Sentinel has met it later.
+func (s *Self) learn(ctx context.Context, r Report, o checker.Observation) {
+	if o.RunID == "" {
+		return
+	}
+	matched, local := s.Listed(o), s.IsLocal(ctx, r.Address)
+	var met []string
+	for _, k := range r.Nodes {
+		matched = matched || s.Match(ctx, k.Address, o) == Same
+		if k.is(o.RunID) && (local || !isLoopback(k.Address)) && s.compare(ctx, k.Address, o.TCPPort) != Same {
+			met = append(met, k.Address)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.RunID != s.runID {
+		s.was, s.runID = s.runID, o.RunID
+	}
+	if matched || len(met) > 0 {
+		s.listed = o.RunID
+	}
+	for _, k := range r.Nodes {
+		a, known := s.aliases[k.Address]
+		seen := r.Time.Add(-k.Age)
+		switch {
+		case slices.Contains(met, k.Address):
+			s.meet(r.Address, k.Address, alias{o.RunID, seen})
+		case known && k.RunID != "" && k.RunID != o.RunID && k.RunID != s.was && seen.After(a.met):
+			delete(s.aliases, k.Address)
+		}
+	}
+}
+
+// meet must be called with mu held.
+func (s *Self) meet(sentinel, address string, a alias) {
+	before, known := s.aliases[address]
+	if known && before.runID == a.runID && !a.met.After(before.met) {
+		return
+	}
+	if s.aliases == nil {
+		s.aliases = make(map[string]alias)
+	}
+	if !known && len(s.aliases) >= maxAliases {
+		oldest := slices.MinFunc(slices.Collect(maps.Keys(s.aliases)), func(x, y string) int {
+			return s.aliases[x].met.Compare(s.aliases[y].met)
+		})
+		delete(s.aliases, oldest)
+	}
+	if s.aliases[address] = a; !known && s.Met != nil {
+		s.Met(sentinel, address)
+	}
+}
+
+// Listed reports whether some Sentinel was seen to list this process of the node
+// under an address that matches.
+func (s *Self) Listed(o checker.Observation) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return o.RunID == "" || s.listed == o.RunID
 }
 
 // isLoopback reports whether an address leads every host to itself.
@@ -96,8 +189,32 @@ func isLoopback(address string) bool {
 		strings.HasSuffix(host, "-localhost")
 }
 
-// Match compares an address with the node's. TCPPort is as for [Self.Claim].
-func (s *Self) Match(ctx context.Context, address string, tcpPort int) Match {
+// Match compares an address with the node's. O is as for [Self.Claim].
+func (s *Self) Match(ctx context.Context, address string, o checker.Observation) Match {
+	s.mu.Lock()
+	a, known := s.aliases[address]
+	s.mu.Unlock()
+	if known && a.runID == o.RunID {
+		return Same
+	}
+	match := s.compare(ctx, address, o.TCPPort)
+	if known && match == Different && time.Since(a.met) < aliasAge {
+		return Unresolved
+	}
+	return match
+}
+
+// WasOurs reports whether a Sentinel has met the node at an address, though maybe
+// not the process that runs now.
+func (s *Self) WasOurs(address string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.aliases[address]
+	return known
+}
+
+// compare compares an address with those that are known to be the node's.
+func (s *Self) compare(ctx context.Context, address string, tcpPort int) Match {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return Unresolved
@@ -190,7 +307,8 @@ func interfaces() []netip.Addr {
 }
 
 // resolve returns what a host leads to, or has led to. For a known name it
-// returns at once, and looks it up again in the background.
+// returns at once, and looks it up again in the background; who comes while it is
+// looked up for the first time waits.
 func (s *Self) resolve(ctx context.Context, name string) []netip.Addr {
 	if a, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{a.Unmap().WithZone("")}
@@ -198,6 +316,17 @@ func (s *Self) resolve(ctx context.Context, name string) []netip.Addr {
 	s.mu.Lock()
 	n := s.hosts[name]
 	known := n != nil
+	if known && n.first != nil {
+		first := n.first
+		s.mu.Unlock()
+		select {
+		case <-first:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return n.addrs
+	}
 	if !known {
 		if s.hosts == nil {
 			s.hosts = make(map[string]*host)
@@ -205,7 +334,7 @@ func (s *Self) resolve(ctx context.Context, name string) []netip.Addr {
 		if len(s.hosts) >= maxHosts {
 			s.evict()
 		}
-		n = &host{}
+		n = &host{first: make(chan struct{})}
 		s.hosts[name] = n
 	}
 	addrs, fresh := n.addrs, known && time.Since(n.asked) < hostAge
@@ -243,6 +372,10 @@ func (s *Self) lookup(ctx context.Context, host string, n *host) []netip.Addr {
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if n.first != nil {
+		close(n.first)
+		n.first = nil
+	}
 	if err == nil {
 		for i, a := range addrs {
 			addrs[i] = a.Unmap().WithZone("")

@@ -2,9 +2,11 @@ package sentinel_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"redis-is-master/checker"
 	"redis-is-master/checker/sentinel"
@@ -94,7 +96,7 @@ func TestSelf(t *testing.T) {
 			}
 		}
 		s := &sentinel.Self{Node: node, Announced: tt.announced}
-		if got := s.Match(t.Context(), tt.named, port); got != tt.want {
+		if got := s.Match(t.Context(), tt.named, checker.Observation{TCPPort: port}); got != tt.want {
 			t.Errorf("%s, announced as %q: %s matches: %d, want %d", tt.node, tt.announced, tt.named, got, tt.want)
 		}
 	}
@@ -109,11 +111,11 @@ func TestSelfOfThisHost(t *testing.T) {
 	for _, a := range addrs {
 		own := net.JoinHostPort(a.(*net.IPNet).IP.String(), "6379")
 		s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}}
-		if s.Match(t.Context(), own, 0) != sentinel.Same {
+		if s.Match(t.Context(), own, checker.Observation{}) != sentinel.Same {
 			t.Errorf("%s is not this host", own)
 		}
 		s = &sentinel.Self{Node: &checker.Redis{Address: own}}
-		if s.Match(t.Context(), own, 0) != sentinel.Same {
+		if s.Match(t.Context(), own, checker.Observation{}) != sentinel.Same {
 			t.Errorf("%s is not itself", own)
 		}
 		loopback := a.(*net.IPNet).IP.IsLoopback()
@@ -121,22 +123,23 @@ func TestSelfOfThisHost(t *testing.T) {
 		if loopback {
 			want = sentinel.Same
 		}
-		if got := s.Match(t.Context(), "127.0.0.1:6379", 0); got != want {
+		if got := s.Match(t.Context(), "127.0.0.1:6379", checker.Observation{}); got != want {
 			t.Errorf("%s is the loopback: %d", own, got)
 		}
-		if c, _ := (&sentinel.Self{Node: new(checker.Redis)}).Claim(t.Context(), checker.Hello{From: own}, 0); !c.Local {
+		nobody := &sentinel.Self{Node: new(checker.Redis)}
+		if c, _ := nobody.Claim(t.Context(), checker.Hello{From: own}, checker.Observation{}); !c.Local {
 			t.Errorf("%s is not on this host", own)
 		}
 	}
 	s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}}
 	for from, want := range map[string]bool{"127.0.0.1:26379": true, "localhost:1": true, "[::1]:1": true,
 		"203.0.113.7:26379": false, nowhere + ":26379": false, "127.0.0.1": false, "": false} {
-		c, match := s.Claim(t.Context(), checker.Hello{From: from, Master: "127.0.0.1:6379"}, 0)
+		c, match := s.Claim(t.Context(), checker.Hello{From: from, Master: "127.0.0.1:6379"}, checker.Observation{})
 		if c.Local != want {
 			t.Errorf("%q is on this host: %t", from, c.Local)
 		}
 		// What another host calls its own address may be any node.
-		_, byName := s.Claim(t.Context(), checker.Hello{From: from, Master: "localhost:6379"}, 0)
+		_, byName := s.Claim(t.Context(), checker.Hello{From: from, Master: "localhost:6379"}, checker.Observation{})
 		if sure := match != sentinel.Unresolved; sure != want || (byName != sentinel.Unresolved) != want {
 			t.Errorf("%q names the loopback: %d, by name %d", from, match, byName)
 		}
@@ -146,13 +149,13 @@ func TestSelfOfThisHost(t *testing.T) {
 // TestSelfWithoutResolver: a name leads where it has led before.
 func TestSelfWithoutResolver(t *testing.T) {
 	s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}}
-	if s.Match(t.Context(), "localhost:6379", 0) != sentinel.Same {
+	if s.Match(t.Context(), "localhost:6379", checker.Observation{}) != sentinel.Same {
 		t.Fatal("localhost leads elsewhere")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 10 {
-		if got := s.Match(ctx, "localhost:6379", 0); got != sentinel.Same {
+		if got := s.Match(ctx, "localhost:6379", checker.Observation{}); got != sentinel.Same {
 			t.Errorf("without a resolver: %d", got)
 		}
 	}
@@ -164,8 +167,129 @@ func TestClaimOfAnotherHost(t *testing.T) {
 	s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}}
 	for from, want := range map[string]bool{"127.0.0.1:26379": true, "192.0.2.7:26379": false} {
 		h := checker.Hello{Sentinel: "abc", From: from, Name: "mymaster", Master: "127.0.0.1:6379"}
-		if c, match := s.Claim(t.Context(), h, 0); (match != sentinel.Unresolved) != want || c.Local != want {
+		c, match := s.Claim(t.Context(), h, checker.Observation{})
+		if (match != sentinel.Unresolved) != want || c.Local != want {
 			t.Errorf("%s names 127.0.0.1: %+v, %d", from, c, match)
 		}
+	}
+}
+
+// of is what a node said whose process has a run id.
+func of(runID string) checker.Observation { return checker.Observation{RunID: runID} }
+
+// met is an answer of a Sentinel that names 203.0.113.1, and has met the given nodes.
+func met(now time.Time, nodes ...sentinel.Known) sentinel.Report {
+	return sentinel.Report{Address: "203.0.113.7:26379", Time: now, Name: "mymaster", Master: "203.0.113.1:6379",
+		Nodes: nodes}
+}
+
+// TestMetByRunID: an address that is none of the node's is the node's if a Sentinel
+// has met its process there, and only then.
+func TestMetByRunID(t *testing.T) {
+	now := time.Now()
+	known := func(address, runID string, age time.Duration) sentinel.Known {
+		return sentinel.Known{Address: address, RunID: runID, Age: age}
+	}
+	const nat, other, far = "203.0.113.1:6379", "203.0.113.2:6379", "203.0.113.1:7000"
+	for _, tt := range []struct {
+		what    string
+		reports []sentinel.Report
+		address string
+		now     string // the run id of the node
+		want    sentinel.Match
+	}{
+		{"nobody has met anybody", nil, nat, "a", sentinel.Different},
+		{"met", []sentinel.Report{met(now, known(nat, "a", time.Second))}, nat, "a", sentinel.Same},
+		{"met at another port", []sentinel.Report{met(now, known(far, "a", time.Second))}, far, "a", sentinel.Same},
+		{"met, but not there", []sentinel.Report{met(now, known(nat, "a", time.Second))}, other, "a", sentinel.Different},
+		{"as a replica", []sentinel.Report{met(now, known(nat, "b", 0), known(other, "a", 0))}, other, "a",
+			sentinel.Same},
+		{"another process is there", []sentinel.Report{met(now, known(nat, "b", 0))}, nat, "a", sentinel.Different},
+		{"a run id of nobody", []sentinel.Report{met(now, known(nat, "", 0))}, nat, "", sentinel.Different},
+		{"long ago", []sentinel.Report{met(now, known(nat, "a", time.Minute))}, nat, "a", sentinel.Different},
+		{"the node was restarted since", []sentinel.Report{met(now, known(nat, "a", 0))}, nat, "b", sentinel.Unresolved},
+		{"long since", []sentinel.Report{met(now.Add(-time.Minute), known(nat, "a", 0))}, nat, "b", sentinel.Different},
+		{"the address leads elsewhere since", []sentinel.Report{met(now.Add(-time.Minute), known(nat, "a", 0)),
+			met(now, known(nat, "b", 0))}, nat, "a", sentinel.Different},
+		{"it led elsewhere before", []sentinel.Report{met(now, known(nat, "a", 0)),
+			met(now, known(nat, "b", 5*time.Second))}, nat, "a", sentinel.Same},
+	} {
+		s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}}
+		for _, r := range tt.reports {
+			s.Told(t.Context(), r, of("a"))
+		}
+		if got := s.Match(t.Context(), tt.address, of(tt.now)); got != tt.want {
+			t.Errorf("%s: %s matches: %d, want %d", tt.what, tt.address, got, tt.want)
+		}
+	}
+}
+
+// TestMetAgain: a restart of the node, as its Sentinels learn of it one after the
+// other.
+func TestMetAgain(t *testing.T) {
+	now := time.Now()
+	const nat = "203.0.113.1:6379"
+	var calls []string
+	s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}, Met: func(sentinel, address string) {
+		calls = append(calls, sentinel+" "+address)
+	}}
+	told := func(at time.Duration, runID string, o checker.Observation) sentinel.Told {
+		return s.Told(t.Context(), met(now.Add(at), sentinel.Known{Address: nat, RunID: runID}), o)
+	}
+	if t1 := told(0, "a", of("a")); !t1.NamesUs || t1.Unresolved || !s.Listed(of("a")) || !s.WasOurs(nat) {
+		t.Errorf("%+v", t1)
+	}
+	if s.Listed(of("b")) {
+		t.Error("the next process is listed before anybody has met it")
+	}
+	if t1 := told(time.Second, "a", of("b")); t1.NamesUs || !t1.Unresolved {
+		t.Errorf("an old run id says something: %+v", t1)
+	}
+	if t1 := told(2*time.Second, "b", of("b")); !t1.NamesUs {
+		t.Errorf("%+v", t1)
+	}
+	if t1 := told(3*time.Second, "a", of("b")); !t1.NamesUs {
+		t.Errorf("the old run id of a Sentinel that is late takes the address away: %+v", t1)
+	}
+	if t1 := told(4*time.Second, "c", of("b")); t1.NamesUs || t1.Unresolved || s.WasOurs(nat) {
+		t.Errorf("it leads to another, and is the node's: %+v", t1)
+	}
+	if len(calls) != 1 || calls[0] != "203.0.113.7:26379 "+nat {
+		t.Errorf("it was told of %q", calls)
+	}
+}
+
+// TestMetAtLoopback: the loopback of another host is an address of this node for
+// the Sentinel that has met it there, and for no other.
+func TestMetAtLoopback(t *testing.T) {
+	s := &sentinel.Self{Node: &checker.Redis{Address: "203.0.113.1:6379"}}
+	r := met(time.Now(), sentinel.Known{Address: "127.0.0.1:6379", RunID: "a"})
+	r.Master = "127.0.0.1:6379"
+	if told := s.Told(t.Context(), r, of("a")); !told.NamesUs || told.Unresolved {
+		t.Errorf("%+v", told)
+	}
+	r.Nodes = nil
+	if told := s.Told(t.Context(), r, of("a")); told.NamesUs {
+		t.Errorf("another Sentinel's loopback is the node: %+v", told)
+	}
+}
+
+// TestFullOfAliases: a Sentinel that makes up addresses does not fill the memory.
+func TestFullOfAliases(t *testing.T) {
+	s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}}
+	now := time.Now()
+	address := func(i int) string { return fmt.Sprintf("203.0.113.%d:6379", i) }
+	for i := range 100 {
+		at := now.Add(time.Duration(i) * time.Second)
+		s.Told(t.Context(), met(at, sentinel.Known{Address: address(i), RunID: "a"}), of("a"))
+	}
+	kept := 0
+	for i := range 100 {
+		if s.WasOurs(address(i)) {
+			kept++
+		}
+	}
+	if kept != 16 || !s.WasOurs(address(99)) {
+		t.Errorf("%d addresses are remembered", kept)
 	}
 }

@@ -64,6 +64,9 @@ func (g *Guard) detail(now time.Time, s checker.State, v *nameView) string {
 			ago(g.hearing.unresolved),
 		)
 	}
+	if g.misses() {
+		return "found to be master; the Sentinels that an earlier daemon knew are not heard, and no replica is in touch"
+	}
 	return fmt.Sprintf(
 		"found to be master, and no Sentinel has confirmed it in %v; without any Sentinel it is believed after %v",
 		ago(g.doubted),

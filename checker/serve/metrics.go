@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -155,6 +156,16 @@ func newStatusCollector(m *checker.Monitor) *statusCollector {
 		{"last_hello_timestamp_seconds", "When the last hello of a Sentinel was heard; no sample before the first.", nil},
 		{"sentinels",
 			"Listed Sentinels by what they say of a master: this node, another, or nothing that counts.", []string{"says"}},
+		{"sentinel_down_after_seconds",
+			"The shortest down-after-milliseconds of the Sentinels that were asked; no sample before one has told it.", nil},
+		{"sentinel_failover_timeout_seconds",
+			"The shortest failover-timeout of the Sentinels that were asked; no sample before one has told it.", nil},
+		{"sentinel_quorum",
+			"The lowest quorum of the Sentinels that were asked; no sample before one has told it.", nil},
+		{"sentinels_known",
+			"Sentinels that there are, by the one that knows most; no sample before one was asked.", nil},
+		{"sentinel_misconfigured",
+			"1 while the Sentinels that were asked have settings with this problem.", []string{"problem"}},
 	} {
 		c.desc[d.name] = prometheus.NewDesc(prefix+d.name, d.help, d.labels, nil)
 	}
@@ -207,6 +218,7 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	for word, n := range says {
 		gauge("sentinels", float64(n), word)
 	}
+	c.settings(standing.Asked, gauge)
 	gauge("credentials_refused", one(s.Observation.StaleCredentials != nil))
 	gauge("last_transition_timestamp_seconds", timestamp(s.Since))
 	gauge("last_check_timestamp_seconds", timestamp(s.Check.Time))
@@ -221,6 +233,28 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.Observation.Behind >= 0 && s.Observation.Role == checker.RoleReplica {
 		gauge("replica_behind_bytes", float64(s.Observation.Behind))
+	}
+}
+
+// settings are those of the Sentinels.
+func (c *statusCollector) settings(asked []checker.Asked, gauge func(string, float64, ...string)) {
+	s := checker.SettingsOf(asked)
+	for _, g := range []struct {
+		name  string
+		value float64 // negative if it is not known
+	}{
+		{"sentinel_down_after_seconds", s.DownAfter.Seconds()},
+		{"sentinel_failover_timeout_seconds", s.FailoverTimeout.Seconds()},
+		{"sentinel_quorum", float64(s.Quorum)}, {"sentinels_known", float64(s.Sentinels)},
+	} {
+		if g.value >= 0 {
+			gauge(g.name, g.value)
+		}
+	}
+	wrong := checker.Misconfigurations(asked)
+	for _, p := range checker.Problems() {
+		is := slices.ContainsFunc(wrong, func(m checker.Misconfiguration) bool { return m.Problem == p })
+		gauge("sentinel_misconfigured", one(is), string(p))
 	}
 }
 

@@ -509,3 +509,72 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 }
+
+// TestSentinelSettings: the settings of the Sentinels are metrics, and what is
+// wrong with them is one, and is on the page and in the document.
+func TestSentinelSettings(t *testing.T) {
+	t.Parallel()
+	n, x := measured(fake.Master)
+	h, err := serve.NewHTTP("127.0.0.1:0", "", n.Monitor, x.Handler(), n.Document)
+	lab.Check(t, err)
+	fake.Until(t, h.Run)
+	n.Watch(t)
+	get := func(path string) string {
+		t.Helper()
+		r := browse(t, h.Addr().String(), path, map[bool]string{true: browser, false: "*/*"}[path == "/"])
+		return r.body
+	}
+	check := func(problem string, want map[string]float64) {
+		t.Helper()
+		text := get("/metrics")
+		lint(t, text)
+		f := parse(t, text)
+		f.isSet(t, "sentinel_misconfigured", problem, []string{"down-after", "quorum", "differ"})
+		for _, name := range []string{"sentinel_down_after_seconds", "sentinel_failover_timeout_seconds", "sentinel_quorum",
+			"sentinels_known"} {
+			value, told := want[name]
+			if !told {
+				value = -1
+			}
+			if got := f.value(name); got != value {
+				t.Errorf("%s is %v, want %v", name, got, value)
+			}
+		}
+		for path, word := range map[string]string{"/": "to be mended", "/status": `"sentinels":["`} {
+			if got := strings.Contains(get(path), word); got != (problem != "") {
+				t.Errorf("%s says %q: %v", path, word, got)
+			}
+		}
+	}
+	check("", nil)
+	is := fake.Master
+	a := checker.Asked{Sentinel: "10.0.0.1:26379", Name: "mymaster", Time: time.Now(), DownAfter: 5 * time.Second,
+		FailoverTimeout: time.Minute, Quorum: 2, Sentinels: 3}
+	is.O.Standing = checker.Standing{State: checker.StateConfirmed, Asked: []checker.Asked{a}}
+	n.Becomes(t, is)
+	want := map[string]float64{"sentinel_down_after_seconds": 5, "sentinel_failover_timeout_seconds": 60,
+		"sentinel_quorum": 2, "sentinels_known": 3}
+	check("", want)
+	b := a
+	b.Sentinel, b.DownAfter = "10.0.0.2:26379", 6*time.Second
+	is.O.Standing.Asked = []checker.Asked{b, a}
+	n.Becomes(t, is)
+	check("differ", want)
+	if page := get("/"); !strings.Contains(page,
+		"down-after-milliseconds of mymaster is 5000 at the Sentinel 10.0.0.1:26379 and 6000 at 10.0.0.2:26379") ||
+		!strings.Contains(page, "<td>60 s</td>") {
+		t.Errorf("the page is\n%s", page)
+	}
+	a.Quorum = 1
+	is.O.Standing.Asked = []checker.Asked{a}
+	n.Becomes(t, is)
+	want["sentinel_quorum"] = 1
+	check("quorum", want)
+	a.DownAfter, a.Quorum, a.FailoverTimeout = time.Second, 2, -1
+	is.O.Standing.Asked = []checker.Asked{a}
+	n.Becomes(t, is)
+	want = map[string]float64{"sentinel_down_after_seconds": 1, "sentinel_quorum": 2, "sentinels_known": 3}
+	check("down-after", want)
+	n.Becomes(t, fake.Failure(checker.ReasonTimeout)) // what the Sentinels have said stands
+	check("down-after", want)
+}

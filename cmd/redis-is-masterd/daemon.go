@@ -79,7 +79,7 @@ func (d *daemon) run(ctx context.Context) int {
 	d.recall(confirmer, m)
 	systemd := newNotifier(d.Redis.Address)
 	outputs = append(outputs, logOutput(d.logger, d.Redis.Address), credentialsOutput(d.logger, d.Redis.Address),
-		systemd.output(), d.stateOutput(confirmer, m))
+		settingsOutput(d.logger), systemd.output(), d.stateOutput(confirmer, m))
 	m.Checked = func(c checker.Check) {
 		for _, o := range outputs {
 			if o.Checked != nil {
@@ -195,7 +195,7 @@ func impaired(outputs []output) string {
 
 func (d *daemon) monitor() *checker.Monitor {
 	m := &checker.Monitor{Policy: d.Policy, Interval: d.interval, Timeout: d.Timeout,
-		Rise: d.rise, Fall: d.fall, MaxAge: d.maxAge}
+		Rise: d.rise, Fall: d.fall, MaxAge: d.maxAge, Suspended: checker.HostSuspended}
 	if d.disableFile != "" {
 		m.Disabled = d.disabled
 	}
@@ -204,10 +204,15 @@ func (d *daemon) monitor() *checker.Monitor {
 
 func (d *daemon) confirmer() *watch.Confirmer {
 	forbidden, unresolvable := false, false
+	d.Self.Met = func(by, address string) {
+		d.logger.Info("a Sentinel knows this node by another address, and has told its run id", "sentinel", by,
+			"address", address)
+	}
 	return &watch.Confirmer{
-		Self:         d.Self,
-		Watcher:      d.watcher(),
-		Guard:        sentinel.Guard{Gap: sentinel.WatchGap(d.interval, d.Timeout, d.maxAge), Listed: d.Policy.Sentinels},
+		Self:    d.Self,
+		Watcher: d.watcher(),
+		Guard: sentinel.Guard{Gap: sentinel.WatchGap(d.interval, d.Timeout, d.maxAge), Listed: d.Policy.Sentinels,
+			Began: time.Now()},
 		IgnoreHellos: d.hello == "off",
 		Retry:        d.interval,
 		Timeout:      d.Timeout,

@@ -430,7 +430,7 @@ func TestFalseYes(t *testing.T) {
 		},
 		{
 			"the old master of a planned SENTINEL FAILOVER",
-			1300 * time.Millisecond,
+			atOnce,
 			5 * time.Second,
 			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
 				lab.Check(t, lab.Wait("a Sentinel begins a failover", func() (bool, error) {

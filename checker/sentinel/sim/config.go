@@ -42,6 +42,7 @@ type Config struct {
 	PromotionFile bool          // the promotion's epoch is added to the priority
 	WriteEvery    time.Duration // of the client; 20 ms
 	Watch         bool          // daemons that are a [Watcher] are connected to the Sentinels
+	Blind         uint64        // bit 8*i+j: the daemon of node i cannot reach the Sentinel j, as by a firewall
 
 	// UntilSettled ends a history when nothing has happened for 20 s, its last
 	// fault is over, and Length is not reached.
@@ -77,6 +78,9 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
+
+// blind reports whether the daemon of a node cannot reach a Sentinel.
+func (c *Config) blind(node, sentinel int) bool { return c.Blind>>(8*node+sentinel)&1 == 1 }
 
 // Host is how the Sentinels call the host of a node.
 func (c *Config) Host(node int) string {

@@ -117,8 +117,10 @@ type lifetime struct {
 	limited      bool   // a timer is set that ends the probe
 	probe        uint64 // its number
 	asked        time.Duration
-	again        bool   // a tick or a wake came while a probe was under way
-	subscription uint64 // its number
+	clock        time.Time     // of the host then
+	suspended    time.Duration // for how long the host had ever been suspended then
+	again        bool          // a tick or a wake came while a probe was under way
+	subscription uint64        // its number
 	watching     []*watching
 }
 
@@ -128,6 +130,8 @@ func newRunner(w *World, node int, d Daemon) *runner {
 
 func (d *runner) boot() { d.start() }
 
+func (d *runner) now() time.Time { return d.w.Clock(d.host) }
+
 // start starts the daemon.
 func (d *runner) start() {
 	if d.alive || !d.w.hosts[d.host].up {
@@ -135,7 +139,7 @@ func (d *runner) start() {
 	}
 	d.begin()
 	d.lifetime = lifetime{subscription: d.subscription, probe: d.probe}
-	d.daemon.Start(d.w.Now())
+	d.daemon.Start(d.now())
 	d.after(d.w.between(0, probeEvery), func() {
 		d.check()
 		d.every(func() time.Duration { return probeEvery }, d.check)
@@ -162,13 +166,13 @@ func (d *runner) kill(power bool) {
 
 // update asks the daemon for its answer and what it wants.
 func (d *runner) update() {
-	if a := d.daemon.Answer(d.w.Now()); !d.told || a != d.answer {
+	if a := d.daemon.Answer(d.now()); !d.told || a != d.answer {
 		d.told = true
 		d.say(a)
 		d.w.vrrp[d.node].track(a)
 	}
-	if next := d.daemon.Next(); next.After(d.w.Now()) {
-		d.arm(next.Sub(Epoch) + start)
+	if next := d.daemon.Next(); next.After(d.now()) {
+		d.arm(next.Sub(Epoch) + start + d.w.hosts[d.host].suspended)
 	}
 	if len(d.watching) > 0 && d.watching[0].watcher.Ask() {
 		for _, x := range d.watching {
@@ -205,7 +209,7 @@ func (d *runner) arm(at time.Duration) {
 			d.arm(d.due)
 			return
 		}
-		d.daemon.Timer(d.w.Now())
+		d.daemon.Timer(d.now())
 		d.update()
 	})
 }
@@ -216,7 +220,7 @@ func (d *runner) check() {
 		d.again = true
 		return
 	}
-	d.probing, d.asked = true, d.w.now
+	d.probing, d.asked, d.clock, d.suspended = true, d.w.now, d.now(), d.w.hosts[d.host].suspended
 	d.probe++
 	d.limit()
 	if d.conn.isOpen(0) {
@@ -307,7 +311,7 @@ func (d *runner) probed(o checker.Observation, err *checker.Error) {
 	if err != nil {
 		e = err
 	}
-	d.daemon.Probed(d.w.time(d.asked), d.w.Now(), o, e)
+	d.daemon.Probed(d.clock, d.now(), o, e)
 	d.update()
 	if d.again && !d.probing {
 		d.again = false
@@ -332,7 +336,7 @@ func (d *runner) subscribe() {
 		}
 		d.after(wait, d.subscribe)
 		if stood {
-			d.daemon.Unsubscribed(d.w.Now())
+			d.daemon.Unsubscribed(d.now())
 			d.update()
 		}
 	}
@@ -345,7 +349,7 @@ func (d *runner) subscribe() {
 		c.send(1, func() {
 			if d.subscription == this {
 				stood = true
-				d.daemon.Subscribed(d.w.Now())
+				d.daemon.Subscribed(d.now())
 				d.update()
 			}
 		})
@@ -366,6 +370,6 @@ func (d *runner) hear(h Hello) {
 	case h.node == d.node:
 		names = NamesUs
 	}
-	d.daemon.Heard(d.w.Now(), h, names, h.sentinel == d.node)
+	d.daemon.Heard(d.now(), h, names, h.sentinel == d.node)
 	d.update()
 }

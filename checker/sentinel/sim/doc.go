@@ -22,8 +22,9 @@
 //     RESET, REMOVE and MONITOR, restarts with what was flushed, crashes at every
 //     step, SENTINEL FAILOVER, COORDINATED.
 //   - TCP: handshakes and retransmissions with doubling time-outs, order, FIN and
-//     RST, what is delivered late after a partition. Hosts that lose power or are
-//     stunned.
+//     RST, what is delivered late after a partition. Hosts that lose power, are
+//     stunned, or are suspended while their monotonic clock stands still. Daemons
+//     that a firewall keeps from some of the Sentinels.
 //   - keepalived: the track-file, weight and script profiles, the dead man's
 //     switch, the promotion file.
 //

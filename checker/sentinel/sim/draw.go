@@ -47,6 +47,12 @@ func Draw(seed uint64) Config {
 		last = max(last, f.At+f.For)
 	}
 	c.Length = last + 40*time.Second
+	if c.Watch && r.IntN(3) == 0 { // some daemons reach some of the Sentinels
+		c.Blind = r.Uint64()
+		if r.IntN(2) == 0 { // or all reach most of them
+			c.Blind &= r.Uint64() & r.Uint64()
+		}
+	}
 	return c
 }
 
@@ -90,7 +96,7 @@ var draws = []draw{
 	{Delay, 2, 15 * time.Second},
 	{InterfaceDown, 2, 15 * time.Second},
 	{PowerOff, 3, 20 * time.Second},
-	{StunHost, 4, 10 * time.Second},
+	{StunHost, 4, 10 * time.Second}, // or suspended
 	{KillDaemon, 4, 3 * time.Second},
 	{HangDaemon, 2, 5 * time.Second},
 	{NoResolver, 1, 10 * time.Second},
@@ -117,6 +123,10 @@ func drawFault(r *rand.Rand, c Config) Fault {
 	case KillRedis, PowerOff:
 		f.AsMaster = r.IntN(4) == 0 && f.Node == OnMaster
 		f.Extra = time.Duration(r.Int64N(int64(2*time.Second))) / time.Duration(1+r.IntN(20))
+	case StunHost:
+		if r.IntN(2) == 0 {
+			f.Kind = SuspendHost
+		}
 	case SlowDisk:
 		f.Extra = time.Duration(r.Int64N(int64(1500 * time.Millisecond)))
 	case Delay:

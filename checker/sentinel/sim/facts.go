@@ -146,7 +146,8 @@ func (f *Facts) sentinelFails(host int, from, to time.Duration) bool {
 // touch notes who is out of touch.
 func (f *Facts) touch(e Event) {
 	switch e.Fault {
-	case Isolate, Deaf, Mute, InterfaceDown, Loss, Delay, StunHost, PowerOff, PauseWrites, PauseAll, BusyScript:
+	case Isolate, Deaf, Mute, InterfaceDown, Loss, Delay, StunHost, SuspendHost, PowerOff, PauseWrites, PauseAll,
+		BusyScript:
 		f.touchHost(e.Node, e)
 	case CutPair:
 		f.touchHost(e.Node, e)
@@ -201,7 +202,8 @@ func (f *Facts) rejoined(node int, from, limit time.Duration) time.Duration {
 // was about to promote another.
 func (f *Facts) told(p promotion, node int) bool {
 	from := p.At - 5*time.Second // a connection is given up after 2 s, and made within 1 s
-	return !overlap(f.cut[node], from, p.At) && !overlap(f.cut[p.Cause.Sentinel], from, p.At) &&
+	return !f.h.Config.blind(node, p.Cause.Sentinel) &&
+		!overlap(f.cut[node], from, p.At) && !overlap(f.cut[p.Cause.Sentinel], from, p.At) &&
 		!slices.ContainsFunc(f.h.Events, func(e Event) bool {
 			ofDaemon := e.Node == node && (e.Fault == KillDaemon || e.Fault == HangDaemon)
 			ofSentinel := e.Node == p.Cause.Sentinel && (e.Kind == SentinelEvent || e.Fault == HangSentinel)

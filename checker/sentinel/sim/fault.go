@@ -39,6 +39,7 @@ const (
 	InterfaceDown FaultKind = "interface down"              // isolated, and keepalived sees it
 	PowerOff      FaultKind = "power off"                   // and on after For
 	StunHost      FaultKind = "host stunned"                // all its processes stop
+	SuspendHost   FaultKind = "host suspended"              // and its monotonic clock stands still
 	KillDaemon    FaultKind = "kill -9 of the daemon"       // and a start after For
 	HangDaemon    FaultKind = "SIGSTOP of the daemon"       //
 	NoResolver    FaultKind = "no name server"              //
@@ -157,6 +158,12 @@ func (w *World) begin(f Fault) (end func()) {
 		return func() { w.powerOn(f) }
 	case f.Kind == StunHost:
 		return w.stun(f.Node)
+	case f.Kind == SuspendHost:
+		resume := w.stun(f.Node)
+		return func() {
+			w.hosts[f.Node].suspended += f.For
+			resume()
+		}
 	}
 	return nil
 }

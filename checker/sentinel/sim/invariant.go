@@ -69,7 +69,9 @@ func DefaultBounds(c Config) Bounds {
 func WatchedBounds(c Config) Bounds {
 	b := DefaultBounds(c)
 	b.Selected = 200 * time.Millisecond
-	b.Announced = 1500 * time.Millisecond // to be told, and to ask
+	if c.Blind == 0 {
+		b.Announced = 1500 * time.Millisecond // to be told, and to ask
+	}
 	b.Hung = max(b.Hung, c.DownAfter-time.Second+100*time.Millisecond)
 	return b
 }

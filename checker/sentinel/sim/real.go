@@ -41,7 +41,7 @@ const formerInterval = 500 * time.Millisecond
 // Start implements [Daemon].
 func (d *Real) Start(now time.Time) {
 	gap := sentinel.WatchGap(probeEvery, probeTimeout, maxAge)
-	*d = Real{Decide: d.Decide, w: d.w, node: d.node, guard: sentinel.Guard{Gap: gap, Decide: d.Decide},
+	*d = Real{Decide: d.Decide, w: d.w, node: d.node, guard: sentinel.Guard{Gap: gap, Decide: d.Decide, Began: now},
 		memory: d.memory, boots: d.boots, subscribed: make(map[string]time.Time)}
 	if d.boots == d.w.hosts[d.node].boots {
 		d.guard.Recall(d.memory)
@@ -51,8 +51,10 @@ func (d *Real) Start(now time.Time) {
 
 // Probed implements [Daemon]; it is what Monitor.check does.
 func (d *Real) Probed(asked, now time.Time, o checker.Observation, err error) {
-	c := checker.Check{Time: asked, Duration: now.Sub(asked), Observation: o, Err: err}
+	c := checker.Check{Time: asked, Duration: now.Sub(asked), Observation: o, Err: err,
+		Suspended: d.w.daemons[d.node].suspended}
 	if err == nil {
+		c.Observation.Suspended = d.ledger.Away(d.suspended())
 		d.askFormer(now)
 		c.Observation.FormerAnswers = d.formerAnswers && o.Role == checker.RoleMaster
 		before := d.guard.State()
@@ -70,6 +72,9 @@ func (d *Real) Probed(asked, now time.Time, o checker.Observation, err error) {
 	d.ledger.Take(c, now)
 	d.ask = d.ask || d.Silent()
 }
+
+// suspended is for how long the host was ever suspended.
+func (d *Real) suspended() time.Duration { return d.w.hosts[d.node].suspended }
 
 // vouch tells the ledger what the Sentinels say for a node that is silent.
 func (d *Real) vouch(now time.Time) {
@@ -188,8 +193,8 @@ func (d *Real) Timer(time.Time) {}
 
 // Next implements [Daemon]: when the status becomes stale.
 func (d *Real) Next() time.Time {
-	now := d.w.Now()
-	s := d.ledger.Status(now, "")
+	now := d.w.Clock(d.node)
+	s := d.ledger.Status(now, d.suspended(), "")
 	if !s.Fresh() {
 		return time.Time{}
 	}
@@ -205,7 +210,7 @@ func (d *Real) Wake() bool {
 
 // Answer implements [Daemon].
 func (d *Real) Answer(now time.Time) Answer {
-	s := d.ledger.Status(now, "")
+	s := d.ledger.Status(now, d.suspended(), "")
 	return Answer{Yes: s.Verdict.Answer() == checker.Yes, Reason: string(s.Verdict.Reason),
 		Epoch: s.Observation.Standing.Epoch}
 }

@@ -56,6 +56,7 @@ func shorten(c Config, violates func(Config) (Config, bool)) Config {
 	for _, plainer := range []func(*Config){
 		func(c *Config) { c.Sentinels = 3 },
 		func(c *Config) { c.HostNames = false },
+		func(c *Config) { c.Blind = 0 },
 		func(c *Config) { c.Profile = ProfileTrackFile },
 		func(c *Config) { c.PromotionFile = false },
 		func(c *Config) { c.DownAfter = time.Second },

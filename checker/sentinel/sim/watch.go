@@ -84,13 +84,16 @@ type watching struct {
 	ticks    int
 }
 
-// watch connects the daemon to all Sentinels, if it wants that.
+// watch connects the daemon to all Sentinels that it can reach, if it wants that.
 func (d *runner) watch() {
 	watcher, ok := d.daemon.(Watcher)
 	if d.watching = nil; !ok || !d.w.Config.Watch {
 		return
 	}
 	for _, s := range d.w.sentinels {
+		if d.w.Config.blind(d.node, s.id) {
+			continue
+		}
 		x := &watching{d: d, watcher: watcher, sentinel: s, address: d.w.Config.sentinelAddresses[s.id]}
 		d.watching = append(d.watching, x)
 		x.connect()
@@ -108,7 +111,7 @@ func (x *watching) connect() {
 		c.send(1, func() {
 			if x.conn == c {
 				x.stood = true
-				x.watcher.Connected(x.d.w.Now(), x.address)
+				x.watcher.Connected(x.d.now(), x.address)
 				x.d.update()
 				x.ask()
 			}
@@ -134,7 +137,7 @@ func (x *watching) lost(c *conn) {
 	x.conn = nil
 	if x.stood {
 		x.stood = false
-		x.watcher.Disconnected(x.d.w.Now(), x.address)
+		x.watcher.Disconnected(x.d.now(), x.address)
 		x.d.update()
 	}
 }
@@ -156,14 +159,14 @@ func (x *watching) tick() {
 }
 
 func (x *watching) ask() {
-	c, asked := x.conn, x.d.w.now
+	c, clock := x.conn, x.d.now()
 	for _, name := range x.d.w.Config.Names {
 		c.send(0, func() {
 			m, ok := x.sentinel.masterReply(name)
 			c.send(1, func() {
 				if x.conn == c {
 					x.heard = x.d.w.now
-					x.watcher.Replied(x.d.w.time(asked), x.d.w.Now(), x.address, m, ok)
+					x.watcher.Replied(clock, x.d.now(), x.address, m, ok)
 					x.d.update()
 				}
 			})
@@ -180,7 +183,7 @@ func (x *watching) published(channel, payload string) {
 	c.send(1, func() {
 		if x.conn == c {
 			x.heard = x.d.w.now
-			x.watcher.Published(x.d.w.Now(), x.address, channel, payload)
+			x.watcher.Published(x.d.now(), x.address, channel, payload)
 			x.d.update()
 			x.ask()
 		}

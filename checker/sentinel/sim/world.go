@@ -40,8 +40,9 @@ type World struct {
 // A host is a machine. Redis, its Sentinel, the daemon and keepalived of one
 // number run on the host of that number; the client has one of its own.
 type host struct {
-	up    bool
-	boots int
+	up        bool
+	boots     int
+	suspended time.Duration // for how long it ever was, which its monotonic clock does not count
 }
 
 // New returns the world at the begin of a history. daemon returns that of a
@@ -119,8 +120,9 @@ func (w *World) settled(at time.Duration) bool {
 // settledFor is how long nothing happens before a history ends by itself.
 const settledFor = 20 * time.Second
 
-// Now is the time of the world as the daemons are told it.
-func (w *World) Now() time.Time { return w.time(w.now) }
+// Clock is the time of a host as its daemon is told it: it stands still while the
+// host is suspended.
+func (w *World) Clock(host int) time.Time { return w.time(w.now - w.hosts[host].suspended) }
 
 func (w *World) time(t time.Duration) time.Time { return Epoch.Add(t - start) }
 

@@ -18,8 +18,9 @@ import (
 type Confirmer struct {
 	Self  *sentinel.Self
 	Guard sentinel.Guard
-	// Watcher asks the Sentinels that are heard. Its Reported and Noticed are set by
-	// [Confirmer.Run], and then called with what the Guard was told. Nil asks nobody.
+	// Watcher asks the Sentinels that are heard. Its Reported, Noticed and
+	// WantReplicas are set by [Confirmer.Run]; the first two are then called with what
+	// the Guard was told. Nil asks nobody.
 	Watcher *Watcher
 	// IgnoreHellos gives the Monitor no [checker.Standing].
 	IgnoreHellos bool
@@ -115,16 +116,21 @@ func (c *Confirmer) subscribe(m *checker.Monitor, stands bool) {
 // watch starts the Watcher. It returns how to wait for its end.
 func (c *Confirmer) watch(ctx context.Context, m *checker.Monitor) (wait func()) {
 	reported, noticed := c.Watcher.Reported, c.Watcher.Noticed
+	c.Watcher.WantReplicas = func() bool {
+		status, _ := m.Status()
+		o := status.Observation
+		return o.Role == checker.RoleReplica && !c.Self.Listed(o)
+	}
 	c.Watcher.Reported = func(r sentinel.Report) {
-		c.resolve(m, func(ctx context.Context, port int) func(time.Time) sentinel.Event {
-			t := c.Self.Told(ctx, r, port)
+		c.resolve(m, func(ctx context.Context, o checker.Observation) func(time.Time) sentinel.Event {
+			t := c.Self.Told(ctx, r, o)
 			return func(now time.Time) sentinel.Event { t.Now = now; return t }
 		})
 		reported(r)
 	}
 	c.Watcher.Noticed = func(n sentinel.Notice) {
-		c.resolve(m, func(ctx context.Context, port int) func(time.Time) sentinel.Event {
-			us := n.Node != "" && c.Self.Match(ctx, n.Node, port) == sentinel.Same
+		c.resolve(m, func(ctx context.Context, o checker.Observation) func(time.Time) sentinel.Event {
+			us := n.Node != "" && c.Self.Match(ctx, n.Node, o) == sentinel.Same
 			return func(now time.Time) sentinel.Event { return sentinel.Noticed{Now: now, Notice: n, NamesUs: us} }
 		})
 		noticed(n)
@@ -139,12 +145,12 @@ func (c *Confirmer) watch(ctx context.Context, m *checker.Monitor) (wait func())
 
 // resolve looks up what an event is about, and tells the Guard.
 func (c *Confirmer) resolve(
-	m *checker.Monitor, look func(ctx context.Context, port int) func(now time.Time) sentinel.Event,
+	m *checker.Monitor, look func(ctx context.Context, o checker.Observation) func(now time.Time) sentinel.Event,
 ) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
 	defer cancel()
 	status, _ := m.Status()
-	event := look(ctx, status.Observation.TCPPort)
+	event := look(ctx, status.Observation)
 	m.Update(func(now time.Time) checker.Update { return c.on(now, event(now)) })
 }
 
@@ -172,8 +178,8 @@ func (c *Confirmer) message(m *checker.Monitor, payload string) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
 	defer cancel()
 	status, _ := m.Status()
-	claim, match := c.Self.Claim(ctx, h, status.Observation.TCPPort)
-	if match == sentinel.Unresolved {
+	claim, match := c.Self.Claim(ctx, h, status.Observation)
+	if match == sentinel.Unresolved && !c.Self.WasOurs(h.Master) {
 		c.Unresolvable(h)
 	}
 	if c.Watcher != nil {

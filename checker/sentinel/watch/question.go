@@ -22,6 +22,7 @@ type dialogue struct {
 	id, runID string
 	masters   map[string]string // host:port by name, as it was answered last
 	refused   map[string]error  // by the right that this user lacks
+	replicas  time.Time         // when the replicas were asked for
 }
 
 // question asks a Sentinel again and again.
@@ -43,9 +44,13 @@ func (w *Watcher) question(ctx context.Context, p *peer, l *link) error {
 			clear(d.refused)
 			granted = begun
 		}
+		replicas := begun.Sub(d.replicas) >= replicasEvery && w.WantReplicas != nil && w.WantReplicas()
+		if replicas {
+			d.replicas = begun
+		}
 		var reports []sentinel.Report
 		err := guarded(func() (err error) {
-			reports, err = d.ask(ctx, names)
+			reports, err = d.ask(ctx, names, replicas)
 			return err
 		})
 		if err != nil {
@@ -68,16 +73,18 @@ func (w *Watcher) question(ctx context.Context, p *peer, l *link) error {
 
 // ask puts all questions in one write, and a second time only those about a
 // master that was changed meanwhile.
-func (d *dialogue) ask(ctx context.Context, names []string) ([]sentinel.Report, error) {
+func (d *dialogue) ask(ctx context.Context, names []string, wantReplicas bool) ([]sentinel.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	pipe := d.Pipeline()
 	myID := d.queue(ctx, d.id == "", pipe, "SENTINEL", "MYID")
 	server := d.queue(ctx, d.runID == "", pipe, "INFO", "server")
 	masters, votes := make([]*redis.Cmd, len(names)), make([]*redis.Cmd, len(names))
+	replicas := make([]*redis.Cmd, len(names))
 	for i, name := range names {
 		masters[i] = d.queue(ctx, true, pipe, "SENTINEL", "MASTER", name)
 		votes[i] = d.queueVote(ctx, pipe, d.masters[name])
+		replicas[i] = d.queue(ctx, wantReplicas, pipe, "SENTINEL", "REPLICAS", name)
 	}
 	info := d.queue(ctx, true, pipe, "INFO", "sentinel")
 	if err := d.exec(ctx, pipe); err != nil {
@@ -107,6 +114,11 @@ func (d *dialogue) ask(ctx context.Context, names []string) ([]sentinel.Report, 
 		return nil, err
 	}
 	for i := range reports {
+		if reply := d.reply(replicas[i]); reply != nil {
+			if err := reports[i].AddReplicas(reply); err != nil {
+				return nil, wire.ProtocolError(err.Error())
+			}
+		}
 		if reply := d.reply(votes[i]); reply != nil {
 			if err := reports[i].AddVote(reply); err != nil {
 				return nil, wire.ProtocolError(err.Error())

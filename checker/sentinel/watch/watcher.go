@@ -20,8 +20,8 @@ import (
 
 // SentinelGrant is what a user needs at a Sentinel. INFO alone is enough to be
 // told where the master is.
-const SentinelGrant = "ACL SETUSER NAME +info +sentinel|master +sentinel|myid +sentinel|is-master-down-by-addr " +
-	"+subscribe &+* &-*"
+const SentinelGrant = "ACL SETUSER NAME +info +sentinel|master +sentinel|replicas +sentinel|myid " +
+	"+sentinel|is-master-down-by-addr +subscribe &+* &-*"
 
 // Bounds on what is kept. Names are those of the masters that one Sentinel is
 // asked about.
@@ -35,6 +35,8 @@ const (
 	askTimeout = 500 * time.Millisecond
 	askEvery   = time.Second
 	hurry      = 4 // as often while somebody hurries
+	// replicasEvery is how often the replicas are asked for while they are wanted.
+	replicasEvery = 2 * time.Second
 	// askPause is the least time between two questions to one Sentinel, for one
 	// that publishes without end.
 	askPause = 20 * time.Millisecond
@@ -74,6 +76,10 @@ type Watcher struct {
 	// Guarded runs the function of each goroutine, so that a panic in it is no
 	// yes; nil runs it as it is.
 	Guarded func(f func())
+	// WantReplicas is asked before each question whether the replicas are to be asked
+	// for, too: by which address a Sentinel knows the node is told only there. They are
+	// every [replicasEvery]. Nil means never.
+	WantReplicas func() bool
 	// Now is the clock of what is reported; nil for [time.Now].
 	Now func() time.Time
 	// Reported is called with every answer, for each name that was asked about.

@@ -38,7 +38,7 @@ func exported(t *testing.T) map[string][]string {
 				WireRole: "slave",
 				LinkUp:   true,
 				LastIO:   time.Second,
-				Standing: checker.Standing{LastHello: time.Now()},
+				Standing: checker.Standing{LastHello: time.Now(), Asked: []checker.Asked{{Time: time.Now()}}},
 			}, nil
 		},
 	}

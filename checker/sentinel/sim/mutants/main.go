@@ -54,6 +54,7 @@ var mutants = []mutant{
 	{"a failover that is under way vouches", "!r.FailingOver() && !r.TakesForDown() && !r.inFresh", "!r.inFresh"},
 	{"a failover is over when its leader has died", "= holdPendingElection + 1500*time", "= 1500 * time"},
 	{"a silence of any length is forgiven", "Silence: max(silence-quickRestart, 0)", "Silence: time.Hour"},
+	{"a host that was suspended does not know it", "a.Now.Sub(p.asked)+o.Suspended", "a.Now.Sub(p.asked)"},
 	{"no promotion is believed", "return e.Answered && e.promotes() }", "return false }"},
 }
 
