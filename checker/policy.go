@@ -163,7 +163,8 @@ func (p Policy) worded(r Rule, o Observation) Rule {
 			r.Detail, r.Hint = o.Standing.Detail, "wait for the Sentinels; see their logs"
 		}
 	case ReasonIsolated:
-		r.Detail, r.Hint = "the node is not cut off", "is this host cut off? see its network, the Sentinels and the replicas; "+
+		r.Detail = "the node is not cut off"
+		r.Hint = "is this host cut off? see its network, the Sentinels and the replicas; " +
 			"if all of them are gone for good, --hello off"
 		if o.Standing.State == StateIsolated {
 			r.Detail = o.Standing.Detail

@@ -169,17 +169,24 @@ func Guard(stdin io.Reader, ready io.Writer, interfaceName string, addresses []n
 	ready.Write([]byte{1}) // nobody can have closed it but the daemon at its end, and then stdin has ended as well
 	starved := time.NewTimer(maxAge)
 	defer starved.Stop()
+	last, late := time.Now(), false
 	for {
 		select {
 		case _, open := <-fed:
 			if open {
 				starved.Reset(maxAge)
+				last, late = time.Now(), false
 				continue
 			}
 			removed, killed, err := k.clear(l.index, addresses, true)
 			logRemoval(logger, "the daemon is gone", removed, killed, err)
 			return err
 		case <-starved.C:
+			if !late && time.Since(last) > maxAge+readdDelay {
+				late = true // it was this process that did not run: what came meanwhile is still to be read
+				starved.Reset(readdDelay)
+				continue
+			}
 			removed, killed, err := k.clear(l.index, addresses, false)
 			logRemoval(logger, fmt.Sprintf("the daemon has not said yes for %v", maxAge), removed, killed, err)
 			if err != nil {

@@ -410,6 +410,19 @@ func TestDeath(t *testing.T) {
 			t.Errorf("the new companion took %v", after)
 		}
 	})
+	t.Run("the companion is stopped for a while", func(t *testing.T) {
+		_, n := held(t)
+		n.keeps(vip4, func(time.Time) {
+			companion := n.companions()[0]
+			lab.Check(t, syscall.Kill(companion, syscall.SIGSTOP))
+			time.Sleep(2 * checker.DefaultMaxAge) // more than what it may go unfed
+			lab.Check(t, syscall.Kill(companion, syscall.SIGCONT))
+			time.Sleep(checker.DefaultMaxAge / 2) // in which it would remove the address
+			if now := n.companions(); len(now) != 1 || now[0] != companion {
+				t.Errorf("companions %v, before it was %d", now, companion)
+			}
+		})
+	})
 	t.Run("the companion hangs", func(t *testing.T) {
 		_, n := held(t)
 		old := n.companions()

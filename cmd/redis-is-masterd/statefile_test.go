@@ -22,7 +22,8 @@ func TestStateFile(t *testing.T) {
 	}
 	at := time.Unix(1000, 0).UTC()
 	written := state{Guard: sentinel.Memory{Settled: map[string]uint64{"mymaster": 7}, Several: true},
-		Switches: []report.Transition{{Time: at, From: checker.ReasonStarting, To: checker.OK, Detail: "x", LastedSeconds: 1.5}}}
+		Switches: []report.Transition{{Time: at, From: checker.ReasonStarting, To: checker.OK, Detail: "x",
+			LastedSeconds: 1.5}}}
 	lab.Check(t, written.write(path, node))
 	s, err := readState(path, node)
 	if err != nil || len(s.Guard.Settled) != 1 || s.Guard.Settled["mymaster"] != 7 || !s.Guard.Several {

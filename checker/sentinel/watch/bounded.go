@@ -49,19 +49,23 @@ func (b *bounded) Read(p []byte) (int, error) {
 func (b *bounded) take(p []byte) error {
 	for len(p) > 0 {
 		n := min(b.skip, len(p))
-		if n == 0 {
+		bulk := n > 0
+		if !bulk {
 			if n = bytes.IndexByte(p, '\n') + 1; n == 0 {
 				n = len(p)
 			}
 			b.line = append(b.line, p[:n]...)
-		} else if b.skip -= n; b.skip == 0 {
-			b.whole()
 		}
-		b.bytes += n
-		if b.bytes > maxReplyBytes || len(b.line) > maxReplyLine {
+		if b.bytes += n; b.bytes > maxReplyBytes || len(b.line) > maxReplyLine {
 			return errUnbounded
 		}
-		if p = p[n:]; bytes.HasSuffix(b.line, []byte{'\n'}) {
+		p = p[n:]
+		switch {
+		case bulk:
+			if b.skip -= n; b.skip == 0 {
+				b.whole()
+			}
+		case bytes.HasSuffix(b.line, []byte{'\n'}):
 			if err := b.header(); err != nil {
 				return err
 			}

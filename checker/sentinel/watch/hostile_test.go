@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +75,34 @@ func TestHostile(t *testing.T) {
 					t.Fatal("it does not end")
 				}
 			})
+		}
+	}
+}
+
+// TestBounded: each reply is counted by itself, and none is larger than the bound.
+func TestBounded(t *testing.T) {
+	bulk := func(n int) string { return fmt.Sprintf("$%d\r\n%s\r\n", n, strings.Repeat("x", n)) }
+	const most = maxReplyBytes - len("$65527\r\n\r\n")
+	for name, tt := range map[string]struct {
+		stream string
+		err    error
+	}{
+		"the largest, again and again": {strings.Repeat(bulk(most), 3), nil},
+		"an array of that size":        {strings.Repeat("*2\r\n"+bulk(most/2)+bulk(most/2-len("*2\r\n$32763\r\n\r\n")), 3), nil},
+		"one byte more":                {bulk(most + 1), errUnbounded},
+		"more in an array":             {"*2\r\n" + bulk(most/2) + bulk(most/2), errUnbounded},
+		"small ones without end":       {strings.Repeat("+PONG\r\n", maxReplyBytes), nil},
+	} {
+		for _, step := range []int{len(tt.stream), 4096, 7} {
+			b, err := new(bounded), error(nil)
+			for chunk := range slices.Chunk([]byte(tt.stream), step) {
+				if err = b.take(chunk); err != nil {
+					break
+				}
+			}
+			if !errors.Is(err, tt.err) {
+				t.Errorf("%s, in pieces of %d: %v", name, step, err)
+			}
 		}
 	}
 }
