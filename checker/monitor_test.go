@@ -491,6 +491,7 @@ func TestSuspended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slept atomic.Int64
 		var fails atomic.Bool
+		var mu sync.Mutex
 		var seen []time.Duration // of each answer
 		var added []bool         // by the witness
 		m := &checker.Monitor{Policy: unconfirmed, Witnesses: []checker.Witness{voucher{}},
@@ -502,6 +503,8 @@ func TestSuspended(t *testing.T) {
 				return master(), nil
 			},
 			Amend: func(_, _ time.Time, o *checker.Observation) bool {
+				mu.Lock()
+				defer mu.Unlock()
 				seen, added = append(seen, o.Suspended), append(added, o.FormerAnswers)
 				return false
 			}}
@@ -524,21 +527,26 @@ func TestSuspended(t *testing.T) {
 		if s := is(checker.ReasonStale); s.Age < 5*time.Second || !strings.Contains(s.Verdict.Detail, "suspended for 5s") {
 			t.Errorf("%v: %s", s.Age, s.Verdict.Detail)
 		}
-		// The witness is asked again in a while, and wakes the monitor then.
-		first := func(want time.Duration) bool {
-			return len(seen) > 0 && seen[0] == want && slices.Max(append(seen[1:], 0)) == 0
+		// next is what the answers of the next interval are told; the witness is asked again
+		// in a while, and wakes the monitor then.
+		next := func(want time.Duration) (witnessed bool) {
+			t.Helper()
+			mu.Lock()
+			seen, added = nil, nil
+			mu.Unlock()
+			pass(checker.DefaultInterval)
+			is(checker.OK)
+			mu.Lock()
+			defer mu.Unlock()
+			if len(seen) == 0 || seen[0] != want || slices.Max(append(seen[1:], 0)) != 0 {
+				t.Fatalf("the answers are told %v, want %v first", seen, want)
+			}
+			return added[0]
 		}
-		seen, added = nil, nil
-		pass(checker.DefaultInterval)
-		is(checker.OK)
-		if !first(5*time.Second) || added[0] {
-			t.Errorf("the first answer is told %v, and what a witness said before: %v", seen, added)
+		if next(5 * time.Second) {
+			t.Error("what a witness said before is still believed")
 		}
-		seen = nil
-		pass(checker.DefaultInterval)
-		if !first(0) {
-			t.Errorf("the second answer is told %v", seen)
-		}
+		next(0)
 
 		// A moment is no more than time that passed; and as long as the node does not
 		// answer, nothing is known.
@@ -554,12 +562,7 @@ func TestSuspended(t *testing.T) {
 			}
 		}
 		fails.Store(false)
-		seen = nil
-		pass(checker.DefaultInterval)
-		is(checker.OK)
-		if !first(5 * time.Second) {
-			t.Errorf("the first answer after the silence is told %v", seen)
-		}
+		next(5 * time.Second)
 		cancel()
 		synctest.Wait()
 	})

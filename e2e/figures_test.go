@@ -11,11 +11,9 @@ import (
 
 // TestFigures measures what the Sentinels being asked is worth: -figures 50 makes
 // that many planned failovers in each profile that drops the VIP at once, with
-// clients that connect anew for each write, and 20 stalls and restarts at most.
+// clients that connect anew for each write, and 20 stalls and restarts at most,
+// which takes half an hour.
 func TestFigures(t *testing.T) {
-	if *figures == 0 {
-		t.Skip("-figures 50 measures 50 planned failovers in each profile, which takes half an hour")
-	}
 	lab.Require(t, "haproxy")
 	for _, p := range append(slices.DeleteFunc(slices.Clone(profiles), func(p profile) bool { return !p.fences }),
 		haproxies...) {

@@ -17,7 +17,7 @@ var (
 	rounds  = flag.Int("rounds", 3, "rounds of chaos")
 	seed    = flag.Uint64("seed", 0, "seed of the chaos, 0 for a new one")
 	busy    = flag.Duration("busy", 10*time.Second, "how long the host is busy")
-	figures = flag.Int("figures", 0, "planned failovers to measure, in each profile")
+	figures = flag.Int("figures", 1, "planned failovers to measure, in each profile")
 	verbose = flag.Bool("timeline", false, "print the timeline of every scenario")
 )
 
