@@ -18,7 +18,7 @@ func TestChaos(t *testing.T) {
 	t.Logf("%d rounds; repeat them by make chaos ROUNDS=%[1]d SEED=%d", *rounds, *seed)
 	draw := rand.New(rand.NewPCG(*seed, 0))
 	p := profiles[0]
-	suitable := slices.DeleteFunc(slices.Clone(all), func(sc scenario) bool { return !sc.suits(p) })
+	suitable := slices.DeleteFunc(slices.Clone(scenarios), func(sc scenario) bool { return !sc.suits(p) })
 	s := start(t, p)
 	for range *rounds {
 		sc := suitable[draw.IntN(len(suitable))]
