@@ -42,14 +42,20 @@ type Self struct {
 
 // An alias is an address at which a Sentinel has met the node.
 type alias struct {
-	runID string    // that the node had
-	met   time.Time // or later
+	runID   string    // that the node had; empty since another process was met there
+	met     time.Time // or later
+	another time.Time // when a Sentinel last said that it has met another process there
 }
 
-// aliasAge is for how long after a restart of the node an address at which it was
-// met says neither that it is the node nor that it is another: a Sentinel asks for
-// the new run id within ten seconds.
+// aliasAge is for how long an address at which the node was met is the node's: a
+// Sentinel asks for the run id every ten seconds. After a restart of the node it
+// says so long neither that it is the node nor that it is another.
 const aliasAge = 30 * time.Second
+
+// contestedFor is for how long an address is not the node's after a Sentinel has met
+// another process there: each is asked once a second, and one that goes on saying so
+// must not lose against another that says more.
+const contestedFor = 5 * time.Second
 
 // maxAliases bounds the addresses that are remembered.
 const maxAliases = 16
@@ -140,34 +146,55 @@ func (s *Self) learn(ctx context.Context, r Report, o checker.Observation) {
 		s.listed = o.RunID
 	}
 	for _, k := range r.Nodes {
-		a, known := s.aliases[k.Address]
-		seen := r.Time.Add(-k.Age)
 		switch {
 		case slices.Contains(met, k.Address):
-			s.meet(r.Address, k.Address, alias{o.RunID, seen})
-		case known && k.RunID != "" && k.RunID != o.RunID && k.RunID != s.was && seen.After(a.met):
-			delete(s.aliases, k.Address)
+			s.meet(r, k, o.RunID)
+		case k.RunID != o.RunID && k.RunID != s.was && k.Age <= maxKnownAge:
+			s.metAnother(r, k)
 		}
 	}
 }
 
-// meet must be called with mu held.
-func (s *Self) meet(sentinel, address string, a alias) {
-	before, known := s.aliases[address]
-	if known && before.runID == a.runID && !a.met.After(before.met) {
+// metAnother must be called with mu held.
+func (s *Self) metAnother(r Report, k Known) {
+	a, known := s.aliases[k.Address]
+	if !known {
 		return
 	}
-	if s.aliases == nil {
-		s.aliases = make(map[string]alias)
+	if a.another = later(a.another, r.Time); r.Time.Add(-k.Age).After(a.met) {
+		a.runID, a.met = "", time.Time{}
 	}
+	s.aliases[k.Address] = a
+}
+
+// meet must be called with mu held.
+func (s *Self) meet(r Report, k Known, runID string) {
+	a, known := s.aliases[k.Address]
 	if !known && len(s.aliases) >= maxAliases {
 		oldest := slices.MinFunc(slices.Collect(maps.Keys(s.aliases)), func(x, y string) int {
 			return s.aliases[x].met.Compare(s.aliases[y].met)
 		})
 		delete(s.aliases, oldest)
 	}
-	if s.aliases[address] = a; !known && s.Met != nil {
-		s.Met(sentinel, address)
+	if s.aliases == nil {
+		s.aliases = make(map[string]alias)
+	}
+	if seen := r.Time.Add(-k.Age); a.runID != runID || seen.After(a.met) {
+		a.runID, a.met = runID, seen
+	}
+	if s.aliases[k.Address] = a; !known && s.Met != nil {
+		s.Met(r.Address, k.Address)
+	}
+}
+
+// Doubt makes the addresses at which the node was met say nothing until a Sentinel
+// has met it there again: the host was suspended, and its clock stood still.
+func (s *Self) Doubt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for address, a := range s.aliases {
+		a.met = time.Time{}
+		s.aliases[address] = a
 	}
 }
 
@@ -194,23 +221,29 @@ func (s *Self) Match(ctx context.Context, address string, o checker.Observation)
 	s.mu.Lock()
 	a, known := s.aliases[address]
 	s.mu.Unlock()
-	if known && a.runID == o.RunID {
-		return Same
-	}
 	match := s.compare(ctx, address, o.TCPPort)
-	if known && match == Different && time.Since(a.met) < aliasAge {
-		return Unresolved
+	if !known || match != Different || a.contested() {
+		return match
 	}
-	return match
+	fresh := time.Since(a.met) < aliasAge
+	switch {
+	case fresh && a.runID == o.RunID:
+		return Same
+	case fresh || a.runID == o.RunID:
+		return Unresolved // it was the node's, and nobody says that it is another's
+	}
+	return Different
 }
+
+// contested reports whether a Sentinel says that the address leads to another.
+func (a alias) contested() bool { return time.Since(a.another) < contestedFor }
 
 // WasOurs reports whether a Sentinel has met the node at an address, though maybe
 // not the process that runs now.
 func (s *Self) WasOurs(address string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, known := s.aliases[address]
-	return known
+	return s.aliases[address].runID != ""
 }
 
 // compare compares an address with those that are known to be the node's.

@@ -211,8 +211,13 @@ func TestMetByRunID(t *testing.T) {
 		{"long since", []sentinel.Report{met(now.Add(-time.Minute), known(nat, "a", 0))}, nat, "b", sentinel.Different},
 		{"the address leads elsewhere since", []sentinel.Report{met(now.Add(-time.Minute), known(nat, "a", 0)),
 			met(now, known(nat, "b", 0))}, nat, "a", sentinel.Different},
-		{"it led elsewhere before", []sentinel.Report{met(now, known(nat, "a", 0)),
-			met(now, known(nat, "b", 5*time.Second))}, nat, "a", sentinel.Same},
+		{"one says so, and one that another is there", []sentinel.Report{met(now, known(nat, "a", 0)),
+			met(now, known(nat, "b", 5*time.Second)), met(now, known(nat, "a", 0))}, nat, "a", sentinel.Different},
+		{"one said so, and all know better", []sentinel.Report{met(now.Add(-20*time.Second), known(nat, "a", 0)),
+			met(now.Add(-10*time.Second), known(nat, "b", 15*time.Second)), met(now, known(nat, "a", 0))}, nat, "a",
+			sentinel.Same},
+		{"nobody has said so of late", []sentinel.Report{met(now.Add(-time.Minute), known(nat, "a", 0))}, nat, "a",
+			sentinel.Unresolved},
 	} {
 		s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}}
 		for _, r := range tt.reports {
@@ -254,8 +259,28 @@ func TestMetAgain(t *testing.T) {
 	if t1 := told(4*time.Second, "c", of("b")); t1.NamesUs || t1.Unresolved || s.WasOurs(nat) {
 		t.Errorf("it leads to another, and is the node's: %+v", t1)
 	}
+	if told(5*time.Second, "b", of("b")); s.Match(t.Context(), nat, of("b")) == sentinel.Same {
+		t.Error("one that says more than the others is believed")
+	}
 	if len(calls) != 1 || calls[0] != "203.0.113.7:26379 "+nat {
 		t.Errorf("it was told of %q", calls)
+	}
+}
+
+// TestMetBeforeSuspend: what was met before the host was suspended says nothing, until
+// a Sentinel has met the node there again.
+func TestMetBeforeSuspend(t *testing.T) {
+	s := &sentinel.Self{Node: &checker.Redis{Address: "127.0.0.1:6379"}}
+	const nat = "203.0.113.1:6379"
+	for _, want := range []sentinel.Match{sentinel.Same, sentinel.Unresolved, sentinel.Same} {
+		if want == sentinel.Same {
+			s.Told(t.Context(), met(time.Now(), sentinel.Known{Address: nat, RunID: "a"}), of("a"))
+		} else {
+			s.Doubt()
+		}
+		if got := s.Match(t.Context(), nat, of("a")); got != want {
+			t.Errorf("it matches: %d, want %d", got, want)
+		}
 	}
 }
 

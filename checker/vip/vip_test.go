@@ -415,9 +415,15 @@ func TestDeath(t *testing.T) {
 		n.keeps(vip4, func(time.Time) {
 			companion := n.companions()[0]
 			lab.Check(t, syscall.Kill(companion, syscall.SIGSTOP))
-			time.Sleep(2 * checker.DefaultMaxAge) // more than what it may go unfed
+			time.Sleep(2 * checker.DefaultMaxAge) // the fault is the time, and nothing is awaited
+			before, reads := readBytes(t, companion), 0
 			lab.Check(t, syscall.Kill(companion, syscall.SIGCONT))
-			time.Sleep(checker.DefaultMaxAge / 2) // in which it would remove the address
+			n.wait("it has read, and has been fed three times more", func() bool {
+				if now := readBytes(t, companion); now != before {
+					before, reads = now, reads+1
+				}
+				return reads > 3
+			})
 			if now := n.companions(); len(now) != 1 || now[0] != companion {
 				t.Errorf("companions %v, before it was %d", now, companion)
 			}
@@ -456,6 +462,17 @@ func TestDeath(t *testing.T) {
 
 // removal is the command of ExecStopPost.
 func (n *node) removal() []string { return slices.Insert(slices.Clone(n.daemon.Argv), 1, "remove-vip") }
+
+// readBytes is how much a process has read.
+//
+// Format: /proc/PID/io, rchar; proc(5).
+func readBytes(t *testing.T, pid int) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	lab.Check(t, err)
+	line, _, _ := strings.Cut(string(b), "\n")
+	return line
+}
 
 // companions are the processes that the daemon has started.
 func (n *node) companions() []int { return n.daemon.Children() }

@@ -41,6 +41,9 @@ type Confirmer struct {
 
 // Amend is for [checker.Monitor.Amend].
 func (c *Confirmer) Amend(asked, now time.Time, o *checker.Observation) (askWitnesses bool) {
+	if o.Suspended > c.Guard.Gap {
+		c.Self.Doubt()
+	}
 	before := c.Guard.State()
 	after := c.Guard.On(sentinel.Answer{Asked: asked, Now: now, Observation: *o})
 	if c.Watcher != nil && before != after {

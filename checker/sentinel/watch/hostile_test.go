@@ -83,12 +83,13 @@ func TestHostile(t *testing.T) {
 func TestBounded(t *testing.T) {
 	bulk := func(n int) string { return fmt.Sprintf("$%d\r\n%s\r\n", n, strings.Repeat("x", n)) }
 	const most = maxReplyBytes - len("$65527\r\n\r\n")
+	two := "*2\r\n" + bulk(most/2) + bulk(most/2-len("*2\r\n$32763\r\n\r\n"))
 	for name, tt := range map[string]struct {
 		stream string
 		err    error
 	}{
 		"the largest, again and again": {strings.Repeat(bulk(most), 3), nil},
-		"an array of that size":        {strings.Repeat("*2\r\n"+bulk(most/2)+bulk(most/2-len("*2\r\n$32763\r\n\r\n")), 3), nil},
+		"an array of that size":        {strings.Repeat(two, 3), nil},
 		"one byte more":                {bulk(most + 1), errUnbounded},
 		"more in an array":             {"*2\r\n" + bulk(most/2) + bulk(most/2), errUnbounded},
 		"small ones without end":       {strings.Repeat("+PONG\r\n", maxReplyBytes), nil},
