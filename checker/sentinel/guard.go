@@ -183,7 +183,7 @@ func (g *Guard) misses() bool {
 // Sentinels of each name, and with all replicas, though it had some.
 func (g *Guard) isolated(now time.Time) bool {
 	since, p := now.Add(-isolatedAfter), &g.process
-	if p.role != checker.RoleMaster || !p.acknowledged.After(p.masterSince) || p.acknowledged.After(since) {
+	if p.role != checker.RoleMaster || !p.reached.After(p.masterSince) || p.reached.After(since) {
 		return false
 	}
 	known := false

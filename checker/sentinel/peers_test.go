@@ -490,7 +490,9 @@ func leading(_ *watched, r *Report, i int) {
 // replica lets go, and is confirmed anew when it is back.
 func TestIsolated(t *testing.T) {
 	alone := func(w *watched, acknowledged int, all ...int) {
-		w.node.Acknowledged = acknowledged
+		if w.node.Acknowledged = acknowledged; acknowledged == 0 {
+			w.node.Followers = nil
+		}
 		for range 6 {
 			w.ask(all...)
 			w.probes(time.Second)
@@ -506,9 +508,18 @@ func TestIsolated(t *testing.T) {
 		w.probes(time.Second) // the acknowledgements of before come first
 		w.is(checker.StateUnconfirmed)
 		w.askAll()
-		w.node.Acknowledged = 1
+		w.node.Acknowledged, w.node.Followers = 1, []string{them}
 		w.probe()
 		w.is(checker.StateConfirmed)
+	})
+	t.Run("with a replica that is always seen a second late", func(t *testing.T) {
+		w := newWatched(t)
+		w.node.Acknowledged = 0
+		for range 20 {
+			w.ask(0)
+			w.probes(time.Second)
+			w.is(checker.StateConfirmed)
+		}
 	})
 	t.Run("with its replicas", func(t *testing.T) {
 		w := newWatched(t)
@@ -522,7 +533,7 @@ func TestIsolated(t *testing.T) {
 	})
 	t.Run("it never had a replica", func(t *testing.T) {
 		w := newWatched(t)
-		w.guard.process.acknowledged = time.Time{}
+		w.guard.process.acknowledged, w.guard.process.reached = time.Time{}, time.Time{}
 		alone(w, 0, 0)
 		w.is(checker.StateConfirmed)
 	})

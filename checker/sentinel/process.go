@@ -25,6 +25,7 @@ type process struct {
 	restarted     bool          // the last answer is the first of another process
 	uptime, pause time.Duration // at the last answer, and before it
 	acknowledged  time.Time     // when a replica was last seen to be there right now
+	reached       time.Time     // when one was there at the earliest, also where that is seen only a second later
 	took          time.Duration // the last answer, from question to reply
 	hung          bool          // it did not answer for long, and is the same process
 	handingOver   bool          // a FAILOVER is under way, which pauses writes and hellos
@@ -53,8 +54,11 @@ func (p *process) observe(a Answer, gap time.Duration, began time.Time) Evidence
 		p.masterSince = a.Asked
 	}
 	p.before, p.asked = p.asked, a.Asked
-	if o.Acknowledged > 0 {
-		p.acknowledged = a.Asked
+	switch {
+	case o.Acknowledged > 0:
+		p.acknowledged, p.reached = a.Asked, a.Asked
+	case len(o.Followers) > 0: // one that acknowledges at the end of Redis' second is always a second late
+		p.reached = later(p.reached, a.Asked.Add(-time.Second))
 	}
 	p.handingOver = o.Failover != "" && o.Failover != noFailover
 	p.runID, p.role, p.connection, p.formerAnswers = o.RunID, o.Role, o.Connection, o.FormerAnswers

@@ -45,7 +45,7 @@ func (g *Guard) detail(now time.Time, s checker.State, v *nameView) string {
 		return g.moving()
 	case s == checker.StateIsolated:
 		return fmt.Sprintf("no majority of the Sentinels was in touch for %v, and no replica has acknowledged for %v",
-			isolatedAfter, ago(g.process.acknowledged))
+			isolatedAfter, ago(g.process.reached))
 	case s == checker.StatePromoted:
 		return fmt.Sprintf("promoted %v ago while it was watched", ago(g.promoted))
 	case s == checker.StateReplica:
