@@ -29,7 +29,7 @@ race: tools
 
 # Three nodes, their faults, and what may never be.
 e2e: lab
-	go test -count 1 -timeout 30m -parallel 3 ./e2e
+	go test -count 1 -timeout 45m -parallel 3 ./e2e
 
 chaos: lab
 	go test -count 1 -timeout 60m -v -run TestChaos ./e2e -rounds $(ROUNDS) -seed $(SEED)
@@ -51,10 +51,9 @@ vuln: deps
 	go tool govulncheck ./...
 
 fuzz: deps
-	go test ./checker -run '^$$' -fuzz FuzzParseInfo -fuzztime $(FUZZTIME)
-	go test ./checker/internal/wire -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME)
-	go test ./checker/sentinel -run '^$$' -fuzz FuzzGuard -fuzztime $(FUZZTIME)
-	go test ./keepalived/lint -run '^$$' -fuzz FuzzLint -fuzztime $(FUZZTIME)
+	@grep -rEo --include='*_test.go' '^func Fuzz\w+' checker keepalived | while IFS=: read -r file func; do \
+		set -x; go test "./$${file%/*}" -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) </dev/null || exit; \
+	done
 
 bench: build
 	@e2e/deps.sh bench

@@ -173,6 +173,9 @@ type Observation struct {
 	Offset       int64    // bytes of the replication stream written or applied
 	Failover     string   // master_failover_state, Redis 6.2 and later
 	Followers    []string // host:port of the online replicas that were heard within the last second or two
+	// Unreplicated is how many bytes of the stream the closest of these has not
+	// acknowledged; negative if there is none.
+	Unreplicated int64
 
 	MasterAddr string        // host:port that a replica follows
 	LinkUp     bool          // a replica's master_link_status

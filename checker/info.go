@@ -31,6 +31,7 @@ func parseInfo(replies [len(infoSections)]string) (Observation, error) {
 		TCPPort: int(server.number("tcp_port", 0)),
 
 		GoodReplicas: -1,
+		Unreplicated: -1,
 		LastIO:       -1,
 		Behind:       -1,
 	}
@@ -84,6 +85,9 @@ func parseInfo(replies [len(infoSections)]string) (Observation, error) {
 			}
 			if r.lag <= followerLag {
 				o.Followers = append(o.Followers, r.addr)
+				if behind := max(o.Offset-r.offset, 0); r.offset >= 0 && (o.Unreplicated < 0 || behind < o.Unreplicated) {
+					o.Unreplicated = behind
+				}
 			}
 		}
 		o.GoodReplicas = int(repl.number("min_slaves_good_slaves", int64(good)))
@@ -227,8 +231,9 @@ const (
 
 // A link is an online replica of a master.
 type link struct {
-	addr string // host:port
-	lag  int64  // seconds since it was heard
+	addr   string // host:port
+	lag    int64  // seconds since it was heard
+	offset int64  // that it acknowledged; negative if that is not known
 }
 
 // replicas reads lines such as
@@ -256,6 +261,9 @@ func (s *Section) replicas() (online []link) {
 		l := link{addr: net.JoinHostPort(fields["ip"], fields["port"])}
 		if l.lag, err = strconv.ParseInt(fields["lag"], 10, 64); err != nil || l.lag < 0 {
 			l.lag = maxReplicaLag + 1
+		}
+		if l.offset, err = strconv.ParseInt(fields["offset"], 10, 64); err != nil {
+			l.offset = -1
 		}
 		online = append(online, l)
 	})

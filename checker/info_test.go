@@ -52,6 +52,7 @@ func TestParseInfo(t *testing.T) {
 		LinkUp:       true,
 		GoodReplicas: -1,
 		LastIO:       3 * time.Second,
+		Unreplicated: -1,
 		Behind:       -1,
 	}
 	if err != nil || !reflect.DeepEqual(o, want) {

@@ -252,9 +252,14 @@ func (l *Ledger) Away(suspended time.Duration) time.Duration {
 func (l *Ledger) Status(now time.Time, suspended time.Duration, impaired string) Status {
 	s := l.status
 	s.Age = now.Sub(l.asOf(now))
-	if d := l.Away(suspended); impaired == "" && d > resumed && d+now.Sub(l.answered) > l.maxAge() {
-		s.Age += d
-		impaired = fmt.Sprintf("the host was suspended for %v, and Redis has not answered since", d.Round(time.Millisecond))
+	if d := l.Away(suspended); impaired == "" && d > resumed {
+		switch {
+		case d+now.Sub(l.answered) > l.maxAge():
+			s.Age += d
+			impaired = fmt.Sprintf("the host was suspended for %v, and Redis has not answered since", d.Round(time.Millisecond))
+		case s.Verdict.Answer() == Yes:
+			s.Age = max(s.Age, d+now.Sub(l.answered)) // it becomes stale as much earlier
+		}
 	}
 	if s.Verdict.Answer() == Yes && l.vouched(now) {
 		silence := now.Sub(l.answered)

@@ -71,9 +71,11 @@ type Monitor struct {
 	mu      sync.Mutex // not held by who only reads the status: no client can make a check wait
 	ledger  Ledger
 	heard   []testimony // of each witness
-	changed chan struct{}
-	wake    chan struct{}
-	askNow  []chan struct{} // for each witness
+	// inherited is what the witnesses of another Monitor said. It is good for MaxAge.
+	inherited testimony
+	changed   chan struct{}
+	wake      chan struct{}
+	askNow    []chan struct{} // for each witness
 }
 
 // A snapshot is a ledger that changes no more, and what is closed when the
@@ -275,6 +277,9 @@ func (m *Monitor) askWitness(ctx context.Context, i int, w Witness) {
 func (m *Monitor) amend(c *Check) {
 	now, suspended := c.Time.Add(c.Duration), m.suspended()
 	c.Observation.Suspended = m.ledger.Away(suspended)
+	if t := m.inherited; t.add != nil && now.Sub(t.asked)+suspended-t.suspended <= m.ledger.maxAge() {
+		t.add(&c.Observation)
+	}
 	for _, t := range m.heard {
 		if t.add != nil && now.Sub(t.asked)+suspended-t.suspended <= witnessMaxAge {
 			t.add(&c.Observation)

@@ -422,7 +422,7 @@ func TestVouched(t *testing.T) {
 		if s.Verdict.Answer() != checker.Yes || !strings.Contains(s.Verdict.Detail, "silent for 4.") {
 			t.Errorf("%+v", s.Verdict)
 		}
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond) // by the same clock
 		select {
 		case <-changed:
 		default:

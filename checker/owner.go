@@ -60,3 +60,9 @@ func (r *Redis) RememberOwner() {
 		r.owner.Store(&uid)
 	}
 }
+
+// Listening reports whether a process of this host listens where the node was last
+// connected to. It is an error if that cannot be told: the node is on another host,
+// or in a container that has its own network. It may not be called during another
+// method.
+func (r *Redis) Listening() (bool, error) { return wire.Listening(r.peer) }

@@ -10,10 +10,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/internal/wire"
 	"redis-is-master/e2e/lab"
 )
 
@@ -107,5 +109,42 @@ func TestOwner(t *testing.T) {
 			cancel()
 			r.Close()
 		}
+	}
+}
+
+// TestListeningOfDying: where the node was is known after a connection that was reset at once, as by a process that is
+// being killed.
+func TestListeningOfDying(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	lab.Check(t, err)
+	defer l.Close()
+	dial := func() (*wire.Socket, *net.TCPConn) {
+		s, err := wire.Dial(t.Context(), "tcp", l.Addr().String(), time.Now().Add(lab.Patience))
+		lab.Check(t, err)
+		c, err := l.Accept()
+		lab.Check(t, err)
+		return s, c.(*net.TCPConn)
+	}
+	r := &checker.Redis{Address: l.Addr().String()}
+	defer r.Close()
+	s, c := dial()
+	defer c.Close()
+	r.Use(s)
+	r.Close()
+	s, c = dial()
+	c.SetLinger(0)
+	c.Close()
+	lab.Check(t, lab.Wait("it is reset", func() (bool, error) {
+		_, ok := s.Peer()
+		return !ok, nil
+	}))
+	r.Use(s)
+	if is, err := r.Listening(); err != nil || !is {
+		t.Errorf("it listens: %v, %v", is, err)
+	}
+	l.Close()
+	if is, err := r.Listening(); err != nil || is {
+		t.Errorf("it listens no more: %v, %v", is, err)
 	}
 }

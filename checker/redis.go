@@ -47,9 +47,10 @@ type Redis struct {
 	Owner *uint32
 
 	socket            *wire.Socket
-	file              unix.Stat_t // of the path, before it was dialled
-	conn              net.Conn    // the socket, or TLS over it
-	started, deadline time.Time   // of the probe
+	peer              wire.Endpoint // of the last connection that was made
+	file              unix.Stat_t   // of the path, before it was dialled
+	conn              net.Conn      // the socket, or TLS over it
+	started, deadline time.Time     // of the probe
 	dials             int
 	answered          bool // the server has answered on this connection
 	closedByUs        bool // we closed the last connection on which it had answered
@@ -139,7 +140,7 @@ func (r *Redis) dial(ctx context.Context) (password string, err error) {
 	if err != nil {
 		return "", r.fail(StageDial, err)
 	}
-	r.socket, r.conn = s, s
+	r.use(s)
 	if config != nil {
 		host, _, _ := net.SplitHostPort(r.Address)
 		if r.conn, err = wire.Secure(s, config, host); err != nil {
@@ -147,6 +148,15 @@ func (r *Redis) dial(ctx context.Context) (password string, err error) {
 		}
 	}
 	return password, nil
+}
+
+// use goes on with a new connection. One that was reset at once, as by a process that is
+// being killed, does not tell where it was.
+func (r *Redis) use(s *wire.Socket) {
+	r.socket, r.conn = s, s
+	if peer, ok := s.Peer(); ok {
+		r.peer = peer
+	}
 }
 
 // connect dials, and refuses another user's listener.

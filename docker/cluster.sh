@@ -87,12 +87,21 @@ holder() {
 	return 1
 }
 
-# settled: all three Sentinels agree, a master has two replicas in order, and
-# is written to.
-settled() {
+# agreed: each Sentinel reaches the others, and has seen two replicas. One that
+# has not seen that an old master is a replica by now would demote it at once
+# if another Sentinel promoted it again.
+agreed() {
 	for i in 1 2 3; do
 		in_service sentinel$i redis-cli -p 26379 SENTINEL CKQUORUM mymaster 2>/dev/null | grep -q 'OK 3' || return 1
+		[ "$(in_service sentinel$i redis-cli -p 26379 SENTINEL REPLICAS mymaster |
+			grep -A 1 '^role-reported$' | grep -c '^slave$')" = 2 ] || return 1
 	done
+}
+
+# settled: the Sentinels agree, a master has two replicas in order, and is
+# written to.
+settled() {
+	agreed || return 1
 	master=$(holder) || return 1
 	in_service masterd"$master" redis-is-master --cached | grep -q '2 replicas online' || return 1
 	docker logs --tail 1 "$(containers client)" | grep -q "node$master acknowledges"
@@ -134,6 +143,7 @@ lose() {
 # failover: by the first Sentinel; it may have to be asked again, where one is
 # under way or it has not heard from the replicas yet.
 failover() {
+	await "the Sentinels see two replicas" agreed
 	old=$(master)
 	await "the Sentinels begin a failover" begun
 	await "another node is master" promoted

@@ -16,7 +16,7 @@ keepalived:keepalived haproxy:haproxy ip:iproute2 nft:nftables" ;;
 esac
 case $for_what in
 tests)
-	needed="$needed git:git gcc:gcc ss:iproute2 arping:iputils-arping
+	needed="$needed git:git gcc:gcc curl:curl ss:iproute2 arping:iputils-arping
 systemd-analyze:systemd man:man-db zsh:zsh fish:fish debootstrap:debootstrap lintian:lintian rpm:rpm
 promtool:prometheus prometheus-node-exporter:prometheus-node-exporter chromium:chromium
 nagios4:nagios4-core /usr/sbin/nrpe:nagios-nrpe-server /usr/lib/nagios/plugins/check_nrpe:nagios-nrpe-plugin

@@ -17,6 +17,7 @@ var (
 	rounds  = flag.Int("rounds", 3, "rounds of chaos")
 	seed    = flag.Uint64("seed", 0, "seed of the chaos, 0 for a new one")
 	busy    = flag.Duration("busy", 10*time.Second, "how long the host is busy")
+	figures = flag.Int("figures", 1, "planned failovers to measure, in each profile")
 	verbose = flag.Bool("timeline", false, "print the timeline of every scenario")
 )
 
@@ -31,13 +32,20 @@ type profile struct {
 	daemon     bool
 	keepalived bool
 	bounds     lab.Bounds
+	// Fences says that a node drops the VIP at once when its daemon says no, and
+	// loses how many acknowledged writes a planned failover may cost then.
+	fences bool
+	loses  int
+	// HAProxy is the agent-inter of a host with HAProxy, which the client connects to
+	// instead of to a VIP.
+	haproxy string
 }
 
 var profiles = []profile{
-	{"track-file", true, true, trackFileBounds()},
-	{"script", false, true, scriptBounds()},
-	{"weight", true, true, weightBounds()},
-	{"vip", true, false, lab.FaultBounds},
+	{name: "track-file", daemon: true, keepalived: true, bounds: trackFileBounds(), fences: true, loses: 2},
+	{name: "script", keepalived: true, bounds: scriptBounds()},
+	{name: "weight", daemon: true, keepalived: true, bounds: weightBounds()},
+	{name: "vip", daemon: true, bounds: lab.FaultBounds, fences: true, loses: 2},
 }
 
 // trackFileBounds: the later promotion outbids the old master, who drops the VIP
@@ -85,11 +93,15 @@ func start(t *testing.T, p profile, daemon ...string) *lab.Site {
 		Priorities: strings.HasPrefix(p.name, "weight"),
 		Daemon:     daemon,
 	}
-	if p.keepalived {
+	switch {
+	case p.haproxy != "":
+		o.HAProxy = strings.ReplaceAll(haproxyConfigs(t)["httpchk and agent-check"], "agent-inter 100ms",
+			"agent-inter "+p.haproxy)
+	case p.keepalived:
 		var err error
 		o.Keepalived, err = lab.Profile("../keepalived/" + p.name + ".conf")
 		lab.Check(t, err)
-	} else {
+	default:
 		o.Held = "10.0.0.100/32"
 	}
 	s, err := lab.StartSite(o)

@@ -20,8 +20,12 @@ type scenario struct {
 	// Needs the daemon, keepalived, or neither keepalived nor anything else
 	// but the daemon to hold the VIP.
 	daemon, keepalived, alone bool
+	// Needs a profile that drops the VIP at once.
+	fences bool
 	// The master must be the same afterwards.
 	stays bool
+	// After looks at what came of it, once the site has settled. From is when it began.
+	after func(t *testing.T, s *lab.Site, p profile, m *lab.Node, from time.Time)
 	// Widen is for a scenario in which more than usual is allowed, and why.
 	widen func(b *lab.Bounds)
 }
@@ -64,7 +68,7 @@ var scenarios = []scenario{
 		s.Note("%s is back", m.Name)
 		return first(err, m.Return())
 	}},
-	{name: "SENTINEL FAILOVER", do: func(s *lab.Site, m *lab.Node) error {
+	{name: "SENTINEL FAILOVER", after: losses, do: func(s *lab.Site, m *lab.Node) error {
 		if err := s.Calm(); err != nil {
 			return err
 		}
@@ -325,7 +329,8 @@ func first(errs ...error) error {
 }
 
 func (sc scenario) suits(p profile) bool {
-	return (!sc.daemon || p.daemon) && (!sc.keepalived || p.keepalived) && (!sc.alone || !p.keepalived)
+	return (!sc.daemon || p.daemon) && (!sc.keepalived || p.keepalived) && (!sc.alone || !p.keepalived) &&
+		(!sc.fences || p.fences)
 }
 
 // run runs one scenario on a site that has settled, and reports whether it
@@ -346,6 +351,9 @@ func (sc scenario) run(t *testing.T, s *lab.Site, p profile) bool {
 	}
 	for _, v := range s.Violations(from, bounds) {
 		t.Errorf("at %.1f ms %v", float64(v.At.Sub(from).Microseconds())/1000, v)
+	}
+	if err == nil && sc.after != nil {
+		sc.after(t, s, p, m, from)
 	}
 	if now := s.Master(); sc.stays && now != m {
 		t.Errorf("the master is no longer %s", m.Name)

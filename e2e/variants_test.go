@@ -35,7 +35,9 @@ func TestVariants(t *testing.T) {
 
 // cached is the profile for keepalived 2.3.2 and later. Earlier ones ignore its
 // interval, and ask once a second.
-func cached() profile { return profile{"cached", true, true, scriptBounds()} }
+func cached() profile {
+	return profile{name: "cached", daemon: true, keepalived: true, bounds: scriptBounds()}
+}
 
 // TestHeldVariants: the same where the daemon itself holds the VIP.
 func TestHeldVariants(t *testing.T) {

@@ -38,5 +38,9 @@ func Promotion(s checker.Status, was int) int {
 
 // NewPromotionFile is [NewTrackFile] for the file with the [Promotion].
 func NewPromotionFile(path string, failed func(error)) (*TrackFile, error) {
-	return newFile(&TrackFile{Path: path, Number: Promotion, Failed: failed}, "promotion file")
+	return newFile(promotionFile(path, failed), "promotion file")
+}
+
+func promotionFile(path string, failed func(error)) *TrackFile {
+	return &TrackFile{Path: path, Number: Promotion, Failed: failed}
 }

@@ -44,6 +44,7 @@ type TrackFile struct {
 	// somebody has. Nil means nobody wants to know.
 	Unread func(error)
 
+	writing sync.Mutex  // held while the file is written
 	mu      sync.Mutex  // held for a moment only, never while the file is written
 	opened  bool        // number is known
 	number  int         // what the file holds
@@ -70,8 +71,7 @@ func Answer(s checker.Status, _ int) int {
 // NewTrackFile writes 0. The directory must exist: keepalived drops a tracker
 // whose directory is missing when it starts, and says so only in its log.
 //
-// A daemon that replaces itself and keeps its answer makes a TrackFile without
-// it.
+// A daemon that replaces itself and keeps its answer calls [ResumeTrackFile].
 func NewTrackFile(path string, failed func(error)) (*TrackFile, error) {
 	return newFile(&TrackFile{Path: path, Failed: failed}, "track file")
 }
@@ -211,6 +211,8 @@ func readNumber(path string) int {
 }
 
 func (t *TrackFile) write(number int) error {
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	t.holds()
 	t.mu.Lock()
 	t.begun = time.Now()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -308,6 +309,53 @@ func TestTrusted(t *testing.T) {
 		if left, _ := filepath.Glob(path + "*"); len(left) != 1 { // the lock
 			t.Errorf("%v left %v", mode, left)
 		}
+	}
+}
+
+// TestLinkForALock: where another user may make files, he has none made elsewhere.
+func TestLinkForALock(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(lab.TempDir(t), "check.sock")
+	lab.Check(t, os.Symlink(path+".elsewhere", path+".lock"))
+	n := fake.Watched(t, fake.Master)
+	if _, err := cached.NewServer(path, 0o660, n.Monitor, n.Document); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("%v", err)
+	}
+	if left, _ := filepath.Glob(path + ".else*"); len(left) != 0 {
+		t.Errorf("it made %v", left)
+	}
+}
+
+// TestHostileSocket: whoever listens in the daemon's place, there is no yes, and
+// an answer within the deadline.
+func TestHostileSocket(t *testing.T) {
+	t.Parallel()
+	const timeout = 300 * time.Millisecond
+	for name, harm := range lab.Hostile {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(lab.TempDir(t), "check.sock")
+			l, err := net.Listen("unix", path)
+			lab.Check(t, err)
+			var conns sync.WaitGroup
+			conns.Go(func() {
+				for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+					conns.Go(func() { defer c.Close(); harm(c) })
+				}
+			})
+			t.Cleanup(func() { l.Close(); conns.Wait() })
+			type asks = func(string, time.Duration, checker.Role) (report.Document, error)
+			for _, ask := range []asks{cached.Ask, cached.AskHead} {
+				begun := time.Now()
+				d, err := ask(path, timeout, checker.RoleMaster)
+				if err == nil || d.Answer == checker.Yes || len(err.Error()) > 1000 {
+					t.Errorf("%.1000v, %v", err, d.Answer)
+				}
+				if took := time.Since(begun); took > timeout+atOnce {
+					t.Errorf("it took %v", took)
+				}
+			}
+		})
 	}
 }
 

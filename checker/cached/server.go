@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/handover"
 	"redis-is-master/checker/report"
 )
 
@@ -32,6 +33,8 @@ type Server struct {
 	queues []queue
 	lock   *os.File
 	says   func() answer
+
+	answering sync.RWMutex // read-locked from the accept of a connection to its end
 }
 
 // A queue is a socket that listens.
@@ -61,7 +64,7 @@ func NewServer(path string, mode os.FileMode, m *checker.Monitor,
 	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
 		return fail(errors.New("its directory does not exist: make it, or set RuntimeDirectory= in the unit"))
 	}
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return fail(err)
 	}
@@ -69,7 +72,7 @@ func NewServer(path string, mode os.FileMode, m *checker.Monitor,
 		lock.Close()
 		return fail(ErrInUse)
 	}
-	s := &Server{lock: lock}
+	s := &Server{lock: lock, says: says(m, document)}
 	if err = s.listen(path, mode); err == nil && mode&0o7 != 0 {
 		err = s.listen(path+TrustedSuffix, mode&^0o7)
 	}
@@ -77,11 +80,76 @@ func NewServer(path string, mode os.FileMode, m *checker.Monitor,
 		s.close()
 		return fail(err)
 	}
-	s.says = checker.Shared(m, func(s checker.Status) answer {
+	return s, nil
+}
+
+func says(m *checker.Monitor, document func(checker.Status) report.Document) func() answer {
+	return checker.Shared(m, func(s checker.Status) answer {
 		d := document(s)
 		return answer{[]byte(head(d)), sync.OnceValue(func() []byte { return []byte(d.JSON() + "\n") })}
 	})
+}
+
+// The names of what [Server.Hold] hands over.
+const (
+	socketFile  = "socket"
+	trustedFile = "trusted-socket"
+	lockFile    = "socket-lock"
+)
+
+// Hold adds to files what [Resume] needs, and accepts nobody until release is called: who connects waits. It returns
+// when everybody who was accepted has the answer.
+func (s *Server) Hold(files handover.Files) (release func(), err error) {
+	s.answering.Lock()
+	for i, name := range []string{socketFile, trustedFile}[:len(s.queues)] {
+		files[name] = s.queues[i].fd
+	}
+	if err := files.Add(lockFile, s.lock); err != nil {
+		s.answering.Unlock()
+		return nil, err
+	}
+	return s.answering.Unlock, nil
+}
+
+// Resume is [NewServer] with what another Server has handed over. After an error all of it is closed.
+func Resume(path string, files handover.Files, m *checker.Monitor,
+	document func(checker.Status) report.Document) (*Server, error) {
+	lock, err := files.TakeFile(lockFile)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{lock: lock, says: says(m, document)}
+	for i, name := range []string{socketFile, trustedFile} {
+		if _, ok := files[name]; !ok && i > 0 {
+			break
+		}
+		q := queue{path: []string{path, path + TrustedSuffix}[i]}
+		if q.fd, err = files.Take(name); err != nil {
+			break
+		}
+		s.queues = append(s.queues, q)
+		if err = listens(q); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
 	return s, nil
+}
+
+// listens refuses what is not a socket that listens at the path.
+func listens(q queue) error {
+	name, err := unix.Getsockname(q.fd)
+	if err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	listening, err := unix.GetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if at, ok := name.(*unix.SockaddrUnix); err != nil || listening == 0 || !ok || at.Name != q.path {
+		return errors.New("the socket is another one")
+	}
+	return unix.SetNonblock(q.fd, true)
 }
 
 // clear removes the socket of a dead daemon.
@@ -125,7 +193,7 @@ func (s *Server) listen(path string, mode os.FileMode) error {
 	if err := clear(path); err != nil {
 		return err
 	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
@@ -173,27 +241,38 @@ func (s *Server) accept(ctx context.Context, fd int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for {
-		c, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				unix.Close(c)
-			}
+		// Not a blocking accept: see Hold.
+		unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+		if ctx.Err() != nil {
 			return nil
-		case err == unix.EINTR, err == unix.ECONNABORTED:
-			continue
-		case err == unix.EINVAL, err == unix.EBADF:
+		}
+		switch err := s.acceptOne(fd); err {
+		case nil, unix.EAGAIN, unix.EINTR, unix.ECONNABORTED:
+		case unix.EINVAL, unix.EBADF:
+			if ctx.Err() != nil {
+				return nil
+			}
 			return fmt.Errorf("the unix socket: %w", err)
-		case err != nil: // no descriptor is free: it passes
+		default: // no descriptor is free: it passes
 			time.Sleep(10 * time.Millisecond)
-			continue
 		}
-		answer := s.says()
-		if say(c, answer.head) {
-			say(c, answer.document())
-		}
-		unix.Close(c)
 	}
+}
+
+// acceptOne answers one client, if one waits.
+func (s *Server) acceptOne(fd int) error {
+	s.answering.RLock()
+	defer s.answering.RUnlock()
+	c, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(c)
+	answer := s.says()
+	if say(c, answer.head) {
+		say(c, answer.document())
+	}
+	return nil
 }
 
 // say reports whether a client is still there.

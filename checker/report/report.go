@@ -167,6 +167,75 @@ type Daemon struct {
 	Credentials string   `json:"credentials,omitempty"`
 	Sentinels   []string `json:"sentinels,omitempty"`
 	WatchedVIP  []string `json:"watched_vip,omitempty"`
+	// CrashFailover is there if the daemon may ask for a failover.
+	CrashFailover *CrashFailover `json:"crash_failover,omitempty"`
+	// Exec is there if the daemon runs a program at every change.
+	Exec *Exec `json:"exec,omitempty"`
+}
+
+// Exec is what is known of the program of --exec.
+type Exec struct {
+	Answer        checker.Answer `json:"answer"`         // that the program last exited 0 for; empty if it has run since
+	BehindSeconds float64        `json:"behind_seconds"` // for how long that is not the answer that stands
+	Error         string         `json:"error,omitempty"`
+}
+
+// NewExec is for the answer that the last run exited 0 for, how long that is not the
+// answer that stands, and the error of the last run.
+func NewExec(done checker.Answer, behind time.Duration, err error) *Exec {
+	e := &Exec{Answer: done, BehindSeconds: behind.Seconds()}
+	if err != nil {
+		e.Error = sentence(err.Error())
+	}
+	return e
+}
+
+// Text says it in words.
+func (e Exec) Text() string {
+	switch {
+	case e.Error != "":
+		return "fails, and is repeated: " + e.Error
+	case e.BehindSeconds > 0:
+		return "runs"
+	}
+	return "knows the answer"
+}
+
+// CrashFailover is the JSON form of a [checker.CrashFailover].
+type CrashFailover struct {
+	Ready   bool             `json:"ready"`             // a failover would be asked for if Redis died now
+	Missing string           `json:"missing,omitempty"` // why not
+	Last    *FailoverRequest `json:"last"`              // null if none was asked for since the start
+}
+
+// FailoverRequest is the JSON form of a [checker.FailoverRequest].
+type FailoverRequest struct {
+	Time     time.Time              `json:"time"`
+	Sentinel string                 `json:"sentinel"` // host:port
+	Name     string                 `json:"name"`     // of the master
+	Result   checker.FailoverResult `json:"result"`
+}
+
+// NewCrashFailover is the JSON form of c.
+func NewCrashFailover(c checker.CrashFailover) *CrashFailover {
+	out := &CrashFailover{Ready: c.Missing == "", Missing: sentence(c.Missing)}
+	if r := c.Last; !r.Time.IsZero() {
+		out.Last = &FailoverRequest{r.Time, name(r.Sentinel), name(r.Name), r.Result}
+	}
+	return out
+}
+
+// Text says it in words.
+func (c CrashFailover) Text() string {
+	text := "would be asked for"
+	if !c.Ready {
+		text = "could not be asked for: " + c.Missing
+	}
+	if c.Last != nil {
+		text += fmt.Sprintf("; the last one was asked of %s at %s: %s", c.Last.Sentinel,
+			c.Last.Time.Format("15:04:05.000"), c.Last.Result)
+	}
+	return text
 }
 
 // VIP is an address that a daemon holds while the answer is yes.
@@ -385,6 +454,12 @@ func (d Document) Explain() string {
 	}
 	for _, v := range d.VIP {
 		fmt.Fprintf(&b, "address %s\n", line(v.Text()))
+	}
+	if d.Daemon != nil && d.Daemon.CrashFailover != nil {
+		fmt.Fprintf(&b, "if Redis died, a failover %s\n", line(d.Daemon.CrashFailover.Text()))
+	}
+	if d.Daemon != nil && d.Daemon.Exec != nil {
+		fmt.Fprintf(&b, "the program of --exec %s\n", line(d.Daemon.Exec.Text()))
 	}
 	if d.Observation == nil {
 		fmt.Fprintln(&b, "nothing is known of the node, so no rule was applied")

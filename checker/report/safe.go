@@ -50,6 +50,9 @@ func line(s string) string {
 	}, s)
 }
 
+// Escape makes a text that is JSON safe for a line of output.
+func Escape(s string) string { return escape(s) }
+
 // escape writes those as JSON's \u in a text that is JSON.
 func escape(s string) string {
 	var b strings.Builder

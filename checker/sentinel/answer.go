@@ -75,6 +75,9 @@ var ErrNoSuchMaster = errNoName
 // FailingOver reports whether this Sentinel leads a failover, or tries to.
 func (r Report) FailingOver() bool { return slices.Contains(r.Flags, "failover_in_progress") }
 
+// Lacks reports whether the user is known to lack a right, such as +sentinel|master.
+func (r Report) Lacks(right string) bool { return slices.Contains(r.Refused, right) }
+
 // TakesForDown reports whether it takes the master for down, by itself or with
 // others.
 func (r Report) TakesForDown() bool {

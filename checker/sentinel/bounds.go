@@ -43,6 +43,10 @@ const (
 	// whole seconds, so an earlier one may be of before.
 	holdFollowed     = time.Second
 	holdAcknowledged = 2100 * time.Millisecond
+	// holdFollowedBack is how long a former master must be seen to follow the node that
+	// was promoted by hand. It was a replica before that, and its daemon checks every
+	// 100 ms; what is left of these is less than two daemons may say yes at one time.
+	holdFollowedBack = 70 * time.Millisecond
 	// holdRepeated is how far apart two claims of a Sentinel come that are not
 	// of one delivery, and holdInterrupted how far at most if none was lost
 	// between them: it speaks every two seconds.

@@ -178,9 +178,12 @@ func (v *nameView) voices(now time.Time, attended bool) int {
 	return n
 }
 
-// remote reports whether a Sentinel on another host names this node.
+// remote reports whether a Sentinel on another host names this node, and has done so
+// twice: one claim may be of long ago, see [nameView.voices].
 func (v *nameView) remote() bool {
-	return slices.ContainsFunc(v.confirmers, func(c confirmer) bool { return !c.local })
+	return slices.ContainsFunc(v.confirmers, func(c confirmer) bool {
+		return !c.local && c.last.Sub(c.first) >= holdRepeated
+	})
 }
 
 // add adds a name to a set of few.
@@ -229,7 +232,7 @@ func (c *claims) nameAnother(now, doubted time.Time) (another, follow bool) {
 	for _, v := range c.names {
 		if !v.best.NamesUs {
 			another = true
-			follow = follow && v.follows(now, doubted)
+			follow = follow && v.follows(now, doubted) && !v.disputed(now)
 		}
 	}
 	return another, another && follow
@@ -241,6 +244,14 @@ func (v *nameView) follows(now, doubted time.Time) bool {
 	began := !v.followingNot.Before(doubted)
 	fresh := began || v.followingSeen.Sub(doubted) >= holdAcknowledged
 	return !v.followingSince.IsZero() && now.Sub(v.followingSince) >= holdFollowed && fresh
+}
+
+// disputed reports whether a Sentinel that was heard of late names another master at
+// the best epoch: two that were made to fail over at once took the same one.
+func (v *nameView) disputed(now time.Time) bool {
+	return slices.ContainsFunc(v.said, func(said checker.TimedClaim) bool {
+		return said.Epoch == v.best.Epoch && differ(said.Master, v.best.Master) && now.Sub(said.Time) <= holdSilent
+	})
 }
 
 // confirmed reports whether a confirmation of some name stood for long enough.

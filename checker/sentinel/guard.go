@@ -39,6 +39,7 @@ type Guard struct {
 	remembers bool          // an earlier Guard knew Sentinels
 	unknown   promotion     // that is doubted, because it is not known who made it
 	agreed    time.Time     // the promotion that the listed Sentinels agreed on
+	request   Request       // the last failover that this daemon asked for, if it may have begun
 }
 
 // A promotion is one that is doubted.
@@ -54,7 +55,7 @@ func WatchGap(interval, timeout, maxAge time.Duration) time.Duration {
 }
 
 // An Event is news about the node: an [Answer], a [Heard], a [Subscription], a
-// [Told] or a [Noticed].
+// [Told], a [Noticed], a [Requested] or a [Replied].
 type Event interface {
 	// note writes the event into the records, and returns what is only known at
 	// this moment.
@@ -128,6 +129,9 @@ func (g *Guard) fill(now time.Time, e *Evidence) {
 	if e.doubts() {
 		g.claims.discard()
 		g.hold, g.doubted, g.promoted = g.process.holdAfter(*e, now), now, time.Time{}
+		if t := g.request.Time; t.After(g.process.before) && now.Sub(t) < holdReconnect {
+			g.hold = holdElection // the daemon itself has begun one
+		}
 		g.process.hung = e.Gap && (!g.process.first || g.process.late) && !g.process.restarted
 		g.unproven = !e.Gap && e.InTouch && !e.Superseded && e.ByHand && !g.process.kept
 		g.unknown = promotion{doubted: !e.Gap && !e.Superseded, inTouch: e.InTouch}
@@ -146,7 +150,13 @@ func (g *Guard) fill(now time.Time, e *Evidence) {
 		(!g.misses() || g.attended(now))
 	e.Refused = g.hearing.refused && !g.Listed
 	e.Vouched = g.hearing.vouchedFor(now, g.doubted)
-	e.Disowned = !g.promoted.IsZero() && now.Sub(g.promoted) >= holdPendingElection && g.process.formerAnswers &&
+	e.Disowned = e.Disowned || !g.promoted.IsZero() && (g.peers.abandoned.After(g.promoted) || g.unannounced(now))
+}
+
+// unannounced reports whether the Sentinels still name the former master, long after the
+// promotion, and it answers.
+func (g *Guard) unannounced(now time.Time) bool {
+	return now.Sub(g.promoted) >= holdPendingElection && g.process.formerAnswers &&
 		g.claims.naming(g.former(), g.promoted) >= minConfirmations
 }
 
@@ -237,8 +247,12 @@ func (g *Guard) gap(now time.Time, suspended time.Duration) time.Duration {
 
 // attended reports whether a replica has acknowledged something lately, and since
 // the doubt began: the node is not cut off, so what it hears is not of long ago. A
-// process that hung reads old acknowledgements when it wakes.
+// process that hung reads old acknowledgements when it wakes, and so does one on a
+// host that was cut off: the first ones after long count when they go on.
 func (g *Guard) attended(now time.Time) bool {
+	if p := &g.process; p.ackedSince.Sub(g.doubted) > isolatedAfter && p.acknowledged.Sub(p.ackedSince) < holdRepeated {
+		return false
+	}
 	since := g.doubted.Add(-g.process.took)
 	if g.process.hung {
 		since = g.doubted.Add(holdRepeated)
@@ -274,10 +288,11 @@ func (a Answer) note(g *Guard) (time.Time, Evidence) {
 	e.Superseded = g.superseded()
 	closedByUs := o.Redialled && !g.hearing.firstSubscribed.IsZero() &&
 		!g.hearing.unsubscribed.After(g.process.before)
+	e.Disowned = e.Flipped && a.Now.Sub(g.peers.abandoned) < holdPendingElection
 	e.ByHand = (o.Connection != 0 && g.process.kept || closedByUs) && g.hasSentinels()
 	g.unproven = false
 	g.peers.followed(a.Now, o.Followers)
-	e.Proof = e.Flipped && g.peers.promotesUs(a.Now) || g.handedOver(a.Now, o)
+	e.Proof = e.Flipped && g.peers.promotesUs(a.Now) || g.handedOver(a.Now)
 	g.hearing.poll(o.Quorum)
 	g.claims.observe(a.Now, o, e.Gap, g.state == checker.StateFollowed)
 	if g.process.followsAnew {
@@ -318,6 +333,9 @@ func (t Told) note(g *Guard) (time.Time, Evidence) {
 		return t.Now, Evidence{}
 	}
 	q := g.peers.peer(r.Address, r.Name)
+	if t.abandons(q.answer.Report) {
+		g.peers.abandoned = t.Now
+	}
 	q.told(t)
 	g.peers.show()
 	g.hearing.noSentinels = false
@@ -350,7 +368,7 @@ func (g *Guard) counts(t Told, q *peer) Evidence {
 
 func (n Noticed) note(g *Guard) (time.Time, Evidence) {
 	if n.Notice.Name != "" {
-		g.peers.peer(n.Notice.Address, n.Notice.Name).noticed(n)
+		g.peers.noticed(n)
 	}
 	return n.Now, Evidence{Proof: g.promotedByPeer(n.Now)}
 }
@@ -366,11 +384,11 @@ func (g *Guard) promotedByPeer(now time.Time) bool {
 }
 
 // handedOver reports whether the promotion that is doubted was made by hand, for
-// the former master follows the node since.
-func (g *Guard) handedOver(now time.Time, o checker.Observation) bool {
+// the former master follows the node since. Nobody tells the daemon of that master,
+// so it is given the time for its next check.
+func (g *Guard) handedOver(now time.Time) bool {
 	return g.unknown.doubted && g.unknown.inTouch && now.Sub(g.doubted) < holdPendingElection && !g.superseded() &&
-		o.Role == checker.RoleMaster && o.Failover == noFailover &&
-		slices.ContainsFunc(o.Followers, func(f string) bool { return !differ(f, g.process.followed) })
+		!g.process.followedBack.IsZero() && now.Sub(g.process.followedBack) >= holdFollowedBack
 }
 
 // noFailover is the master_failover_state of a node that hands over to nobody.

@@ -1,6 +1,9 @@
 package sentinel
 
-import "maps"
+import (
+	"maps"
+	"time"
+)
 
 // A Memory is what a [Guard] knows that outlives the daemon.
 type Memory struct {
@@ -12,6 +15,17 @@ type Memory struct {
 	Several bool `json:"several_sentinels"`
 	// Sentinels are those that have answered, to be asked at once.
 	Sentinels []Watched `json:"sentinels"`
+	// Request is the failover that the daemon asked for last; nil if there is none.
+	Request *Request `json:"request,omitempty"`
+}
+
+// A Request is a failover that a daemon asked a Sentinel for, and that may have
+// begun.
+type Request struct {
+	Watched
+	RunID string    `json:"run_id"` // of the Sentinel's process
+	Time  time.Time `json:"time"`
+	Over  bool      `json:"over"` // what came of it is known
 }
 
 // A Watched is a Sentinel, and a name that it was asked about.
@@ -30,6 +44,10 @@ func (g *Guard) Memory() Memory {
 	for _, v := range g.claims.names {
 		m.Settled[v.best.Name] = v.settledEpoch
 	}
+	if !g.request.Time.IsZero() {
+		m.Request = new(g.request)
+		m.Request.Over = g.peers.peer(g.request.Address, g.request.Name).move == nil
+	}
 	return m
 }
 
@@ -37,4 +55,9 @@ func (g *Guard) Memory() Memory {
 func (g *Guard) Recall(m Memory) {
 	g.claims.recalled, g.claims.several = m.Settled, m.Several
 	g.remembers = len(m.Settled) > 0 || len(m.Sentinels) > 0
+	if r := m.Request; r != nil {
+		if g.request = *r; !r.Over {
+			g.peers.peer(r.Address, r.Name).move = &move{last: r.Time, runID: r.RunID}
+		}
+	}
 }

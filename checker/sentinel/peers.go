@@ -14,6 +14,9 @@ import (
 type peers struct {
 	all   []*peer         // in the order in which they were first reached
 	shown []checker.Asked // of those that have answered; made anew with every answer
+	// abandoned is when a Sentinel was last found to have given up a promotion that may be
+	// this node's: it asked for that, and did not see it in time.
+	abandoned time.Time
 }
 
 // A peer is the word of one Sentinel on one master name.
@@ -33,6 +36,8 @@ type move struct {
 	epoch *uint64   // the best epoch of the name before; nil if it was not known
 	led   bool      // an answer asked for since the last notice shows the failover, and no notice can have been missed
 	back  time.Time // since when the node follows this one; zero if it does not
+	// pending says that this daemon has asked for it, and has no reply yet.
+	pending bool
 }
 
 // maxPeers bounds the record: the Sentinels that are watched, by their names.
@@ -69,7 +74,7 @@ func (q *peer) told(t Told) {
 			// It promotes a replica of the node that it names, which is this one.
 			q.move = &move{last: t.Now, runID: r.RunID}
 		}
-	case q.move == nil || !r.Time.After(q.move.last):
+	case q.move == nil || q.move.pending || !r.Time.After(q.move.last):
 	case r.FailingOver():
 		q.move.led = q.listenedSince(q.move.last)
 	case whole && r.RunID != "" && r.RunID == q.move.runID:
@@ -89,15 +94,30 @@ func (q *peer) listenedSince(since time.Time) bool {
 // promotingStates are those of a failover from which on a replica is promoted.
 var promotingStates = []string{"send_slaveof_noone", "wait_promotion", "reconf_slaves", "update_config"}
 
+// abandons reports whether the Sentinel's process gave up a promotion since its answer
+// before: it names whom it named then.
+func (t Told) abandons(before Report) bool {
+	r := t.Report
+	return slices.Contains(promotingStates, before.FailoverState) && before.RunID != "" && r.RunID == before.RunID &&
+		r.ConfigEpoch >= 0 && !r.FailingOver() && !t.NamesUs && r.Master == before.Master
+}
+
 // noticed notes whom a Sentinel promotes, or that it gave up.
-func (q *peer) noticed(n Noticed) {
+func (p *peers) noticed(n Noticed) {
+	q := p.peer(n.Notice.Address, n.Notice.Name)
 	switch {
 	case n.Notice.Promotes():
+		if n.NamesUs {
+			p.abandoned = time.Time{}
+		}
 		if q.move == nil || q.move.node != n.Notice.Node {
 			q.move = &move{node: n.Notice.Node, us: n.NamesUs, runID: q.answer.Report.RunID}
 		}
 		q.move.last, q.move.led = n.Now, false
 	case n.Notice.Aborts():
+		if q.move != nil && q.move.us {
+			p.abandoned = n.Now
+		}
 		q.move = nil
 	}
 }

@@ -277,6 +277,55 @@ func TestPromotedByPeer(t *testing.T) {
 		flip(w)
 		w.is(checker.StateDenied)
 	})
+	t.Run("given up after it", func(t *testing.T) {
+		w := begin(t)
+		w.notice(1, SelectedReplica, us)
+		w.told(leads(w))
+		flip(w)
+		w.is(checker.StatePromoted)
+		w.notice(1, AbortReplica, them)
+		w.is(checker.StateDenied)
+		w.probes(10 * time.Second)
+		w.is(checker.StateDenied)
+	})
+	t.Run("given up after it, by the answers", func(t *testing.T) {
+		w := begin(t)
+		w.notice(1, SelectedReplica, us)
+		w.told(leads(w))
+		flip(w)
+		r := w.report(1)
+		r.Master = them
+		w.told(r)
+		w.is(checker.StateDenied)
+	})
+	t.Run("given up before it", func(t *testing.T) {
+		w := begin(t)
+		w.node.Connection = 0 // it is not known that the connection outlived the promotion
+		w.probe()
+		w.notice(1, SelectedReplica, us)
+		w.told(leads(w))
+		w.notice(1, AbortReplica, them)
+		flip(w)
+		w.is(checker.StateDenied)
+	})
+	t.Run("given up, and tried again", func(t *testing.T) {
+		w := begin(t)
+		w.notice(1, SelectedReplica, us)
+		w.told(leads(w))
+		w.notice(1, AbortReplica, them)
+		w.notice(1, SelectedReplica, us)
+		w.told(leads(w))
+		flip(w)
+		w.is(checker.StatePromoted)
+	})
+	t.Run("another Sentinel was not elected meanwhile", func(t *testing.T) {
+		w := begin(t)
+		w.notice(1, SelectedReplica, us)
+		w.told(leads(w))
+		flip(w)
+		w.notice(2, "-failover-abort-not-elected", them)
+		w.is(checker.StatePromoted)
+	})
 	t.Run("said and asked before", func(t *testing.T) {
 		w := begin(t)
 		w.notice(1, SelectedReplica, us)
@@ -334,6 +383,17 @@ func TestPromotedByPeer(t *testing.T) {
 		w.probe()
 		w.is(checker.StateDenied)
 		w.node.Followers = []string{third, them}
+		w.probe()
+		w.pass(holdFollowedBack / 2) // its daemon may still believe it
+		w.probe()
+		w.is(checker.StateDenied)
+		w.node.Followers = []string{third}
+		w.probe()
+		w.node.Followers = []string{third, them}
+		w.pass(holdFollowedBack / 2)
+		w.probe()
+		w.is(checker.StateDenied)
+		w.pass(holdFollowedBack)
 		w.probe()
 		w.is(checker.StatePromoted)
 	})

@@ -1,6 +1,7 @@
 package sentinel
 
 import (
+	"slices"
 	"time"
 
 	"redis-is-master/checker"
@@ -20,11 +21,13 @@ type process struct {
 	followed      string        // the master that it named when it last was a replica
 	followsAnew   bool          // it names another one since the last answer
 	formerAnswers bool          // that master answers, and is no replica
+	followedBack  time.Time     // since when that master follows the node, which is master now
 	first         bool          // there was no answer before the last
 	late          bool          // and it came long after the watch had begun
 	restarted     bool          // the last answer is the first of another process
 	uptime, pause time.Duration // at the last answer, and before it
 	acknowledged  time.Time     // when a replica was last seen to be there right now
+	ackedSince    time.Time     // since when that is so without a pause
 	reached       time.Time     // when one was there at the earliest, also where that is seen only a second later
 	took          time.Duration // the last answer, from question to reply
 	hung          bool          // it did not answer for long, and is the same process
@@ -53,9 +56,18 @@ func (p *process) observe(a Answer, gap time.Duration, began time.Time) Evidence
 	if o.Role == checker.RoleMaster && was != checker.RoleMaster {
 		p.masterSince = a.Asked
 	}
+	switch follows := slices.ContainsFunc(o.Followers, func(f string) bool { return !differ(f, p.followed) }); {
+	case !follows || o.Role != checker.RoleMaster || o.Failover != noFailover:
+		p.followedBack = time.Time{}
+	case p.followedBack.IsZero():
+		p.followedBack = a.Now
+	}
 	p.before, p.asked = p.asked, a.Asked
 	switch {
 	case o.Acknowledged > 0:
+		if a.Asked.Sub(p.acknowledged) > holdAcknowledged {
+			p.ackedSince = a.Asked
+		}
 		p.acknowledged, p.reached = a.Asked, a.Asked
 	case len(o.Followers) > 0: // one that acknowledges at the end of Redis' second is always a second late
 		p.reached = later(p.reached, a.Asked.Add(-time.Second))

@@ -22,7 +22,7 @@ type Evidence struct {
 	Vouched      bool // a majority of the listed Sentinels has named this node for long enough
 	Moving       bool // a Sentinel promotes another node
 	Isolated     bool // neither a majority of the Sentinels nor a replica was in touch lately, though one was
-	Disowned     bool // two Sentinels still name the former master, which answers, five seconds after the promotion
+	Disowned     bool // the promotion was given up by its Sentinel, or never announced: two still name the former master
 }
 
 // doubts reports whether what was known of the node is void.
@@ -30,7 +30,7 @@ func (e Evidence) doubts() bool { return e.Answered && (e.Gap || e.Flipped && !e
 
 // promotes reports whether a Sentinel has just made the node master.
 func (e Evidence) promotes() bool {
-	return e.Flipped && !e.Gap && !e.Superseded && (e.Proof || e.InTouch && !e.ByHand)
+	return e.Flipped && !e.Gap && !e.Superseded && !e.Disowned && (e.Proof || e.InTouch && !e.ByHand)
 }
 
 // settles reports whether the node has answered and no new doubt arose: only then
@@ -76,7 +76,7 @@ var Rows = []Row{
 	{believed, func(e Evidence) bool { return e.Named && !e.doubts() },
 		checker.StateConfirmed, "a Sentinel names this node at the best epoch"},
 	{is(checker.StatePromoted), func(e Evidence) bool { return e.Disowned },
-		checker.StateDenied, "the Sentinels never announced this promotion, and the former master still answers"},
+		checker.StateDenied, "the promotion was given up, or never announced while the former master answers"},
 	{is(checker.StateFollowed), func(e Evidence) bool { return e.NamesAnother && !e.Followed },
 		checker.StateDenied, "the master that the Sentinels name no longer follows this node"},
 	{believed, func(e Evidence) bool { return !e.doubts() },

@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/handover"
 	"redis-is-master/checker/report"
 )
 
@@ -30,7 +32,8 @@ const maxLingering = 256
 // closes it. A line fits into a socket's buffer, so no client can make another
 // wait.
 type Agent struct {
-	listener net.Listener
+	listener  *net.TCPListener
+	answering gate
 }
 
 // Run answers until ctx is done.
@@ -45,6 +48,9 @@ func (a *Agent) Run(ctx context.Context, m *checker.Monitor) error {
 				c.Close()
 			}
 			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			a.answering.pass(ctx, func() bool { return len(lingering) == 0 })
+			continue
 		case errors.Is(err, net.ErrClosed):
 			return err
 		case err != nil: // no descriptor is free: it passes
@@ -75,6 +81,29 @@ func NewAgent(address string) (*Agent, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("--agent: %w", err)
+	}
+	return &Agent{listener: l.(*net.TCPListener)}, nil
+}
+
+// agentFile is the name of what [Agent.Hold] hands over.
+const agentFile = "agent"
+
+// Hold adds to files what [ResumeAgent] needs, and accepts nobody until release is called: who connects waits. It
+// returns when everybody who was accepted has the answer, or is slow to take it.
+func (a *Agent) Hold(files handover.Files) (release func(), err error) {
+	release = a.answering.close(a.listener)
+	if err := files.Add(agentFile, a.listener); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// ResumeAgent is [NewAgent] with what another Agent has handed over.
+func ResumeAgent(files handover.Files) (*Agent, error) {
+	l, err := files.TakeListener(agentFile)
+	if err != nil {
+		return nil, err
 	}
 	return &Agent{listener: l}, nil
 }

@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/handover"
 	"redis-is-master/checker/report"
 )
 
@@ -36,10 +39,13 @@ import (
 // has a pace of its own; and there are so many connections at most, see [places].
 // The answers to HAProxy wait for nothing but the pace of their own connection.
 type HTTP struct {
-	listener net.Listener
+	listener *net.TCPListener
 	config   string
 	pages    map[string]page
 	places   places
+
+	closing atomic.Bool // every connection ends with its answer
+	gate    gate
 }
 
 // A page is what a path leads to.
@@ -61,8 +67,46 @@ func NewHTTP(address, config string, m *checker.Monitor, metrics http.Handler,
 	if err != nil {
 		return nil, fmt.Errorf("--http: %w", err)
 	}
+	return &HTTP{listener: l.(*net.TCPListener), config: config, pages: pages(m, metrics, document)}, nil
+}
+
+// httpFile is the name of what [HTTP.Hold] hands over.
+const httpFile = "http"
+
+// ResumeHTTP is [NewHTTP] with what another HTTP has handed over.
+func ResumeHTTP(files handover.Files, config string, m *checker.Monitor, metrics http.Handler,
+	document func(checker.Status) report.Document) (*HTTP, error) {
+	if err := web.Validate(config); err != nil {
+		return nil, fmt.Errorf("--web.config.file %s: %w", config, err)
+	}
+	l, err := files.TakeListener(httpFile)
+	if err != nil {
+		return nil, err
+	}
 	return &HTTP{listener: l, config: config, pages: pages(m, metrics, document)}, nil
 }
+
+// Hold adds to files what [ResumeHTTP] needs, and accepts nobody until release is called: who connects waits. It
+// returns when everybody who was accepted has the answer, or is slow to ask or to take it.
+func (h *HTTP) Hold(files handover.Files) (release func(), err error) {
+	h.closing.Store(true)
+	if h.places.any() {
+		time.Sleep(lastAnswers) // else the next question comes on a connection that is just being closed
+	}
+	opened := h.gate.close(h.listener)
+	release = func() {
+		h.closing.Store(false)
+		opened()
+	}
+	if err := files.Add(httpFile, h.listener); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// lastAnswers is for how long clients that keep their connections are told to close them.
+const lastAnswers = 100 * time.Millisecond
 
 // smallBuffers bounds what the kernel keeps of a connection. Else it grows to
 // megabytes for each client that asks without end, and when the memory for TCP
@@ -80,6 +124,45 @@ func (h *HTTP) Addr() net.Addr { return h.listener.Addr() }
 
 // Run answers until ctx is done.
 func (h *HTTP) Run(ctx context.Context) error {
+	defer h.listener.Close()
+	for {
+		server := h.newServer()
+		defer context.AfterFunc(ctx, func() { server.Close() })()
+		quiet := slog.New(slog.DiscardHandler)
+		err := web.Serve(kept{h.listener}, server, &web.FlagConfig{WebConfigFile: &h.config}, quiet)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case !errors.Is(err, errHeld):
+			return err
+		}
+		// Not by a Shutdown, which answers nothing that comes after its begin.
+		h.gate.pass(ctx, h.places.idle)
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// A kept listener is closed by its owner.
+type kept struct{ *net.TCPListener }
+
+// errHeld is that of a kept listener whose deadline has passed. Unlike that of the deadline it ends a server.
+var errHeld = errors.New("the listener is held")
+
+// Accept is of [net.Listener].
+func (k kept) Accept() (net.Conn, error) {
+	c, err := k.TCPListener.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errHeld
+	}
+	return c, err
+}
+
+// Close ends an Accept that is under way.
+func (k kept) Close() error { return k.SetDeadline(time.Unix(1, 0)) }
+
+func (h *HTTP) newServer() *http.Server {
 	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 2 * time.Second,
@@ -98,13 +181,7 @@ func (h *HTTP) Run(ctx context.Context) error {
 	}
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true) // HTTP/2 has many requests on a connection, whose pace is one client's
-	defer context.AfterFunc(ctx, func() { server.Close() })()
-	quiet := slog.New(slog.DiscardHandler)
-	err := web.Serve(h.listener, server, &web.FlagConfig{WebConfigFile: &h.config}, quiet)
-	if !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return server
 }
 
 // maxWait is how long a client may have to wait for the turn of a page.
@@ -120,7 +197,7 @@ type connKey struct{}
 func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if r.ContentLength != 0 { // nobody waits for a body
+	if r.ContentLength != 0 || h.closing.Load() { // nobody waits for a body
 		w.Header().Set("Connection", "close")
 	}
 	c := r.Context().Value(connKey{}).(net.Conn)

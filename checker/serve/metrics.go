@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/hook"
 	"redis-is-master/checker/report"
 )
 
@@ -97,6 +99,62 @@ func (c watchedCollector) Describe(ch chan<- *prometheus.Desc) { ch <- watchedDe
 func (c watchedCollector) Collect(ch chan<- prometheus.Metric) {
 	for address, present := range c() {
 		ch <- prometheus.MustNewConstMetric(watchedDesc, prometheus.GaugeValue, one(present), address)
+	}
+}
+
+// CrashFailover adds what is known of the failovers that the daemon asks for. Give it
+// before anybody reads.
+func (x *Metrics) CrashFailover(state func() checker.CrashFailover) {
+	x.registry.MustRegister(crashCollector(state))
+}
+
+// A crashCollector reads the state when it is asked.
+type crashCollector func() checker.CrashFailover
+
+var (
+	crashReadyDesc = prometheus.NewDesc(prefix+"crash_failover_ready",
+		"1 while a failover would be asked for if Redis died.", nil, nil)
+	failoversDesc = prometheus.NewDesc(prefix+"failovers_asked_total",
+		"Failovers that Sentinels were asked for because Redis was gone, by what came of them.", []string{"result"}, nil)
+)
+
+func (c crashCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- crashReadyDesc
+	ch <- failoversDesc
+}
+
+func (c crashCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c()
+	ch <- prometheus.MustNewConstMetric(crashReadyDesc, prometheus.GaugeValue, one(s.Missing == ""))
+	for _, r := range checker.FailoverResults() {
+		ch <- prometheus.MustNewConstMetric(failoversDesc, prometheus.CounterValue, float64(s.Results[r]), string(r))
+	}
+}
+
+// Exec adds what is known of the program that is run at every change of the answer.
+// Give it before anybody reads.
+func (x *Metrics) Exec(state func() hook.State) { x.registry.MustRegister(execCollector(state)) }
+
+// An execCollector reads the state when it is asked.
+type execCollector func() hook.State
+
+var (
+	execBehindDesc = prometheus.NewDesc(prefix+"exec_behind_seconds",
+		"For how long the program of --exec has not exited 0 for the answer that stands.", nil, nil)
+	execRunsDesc = prometheus.NewDesc(prefix+"exec_runs_total", "Runs of the program of --exec, by how they ended.",
+		[]string{"result"}, nil)
+)
+
+func (c execCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- execBehindDesc
+	ch <- execRunsDesc
+}
+
+func (c execCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c()
+	ch <- prometheus.MustNewConstMetric(execBehindDesc, prometheus.GaugeValue, s.Behind.Seconds())
+	for _, r := range hook.Results() {
+		ch <- prometheus.MustNewConstMetric(execRunsDesc, prometheus.CounterValue, float64(s.Runs[r]), string(r))
 	}
 }
 
@@ -283,6 +341,8 @@ type Textfile struct {
 	// Failed is called when the file cannot be written, and with nil when it
 	// can again.
 	Failed func(error)
+	// Writing is held while the file is written.
+	Writing sync.Mutex
 }
 
 // Run writes the file at every change and once every period, until ctx is
@@ -300,4 +360,8 @@ func (t *Textfile) Run(ctx context.Context, m *checker.Monitor) error {
 }
 
 // Write replaces the file.
-func (t *Textfile) Write() error { return prometheus.WriteToTextfile(t.Path, t.Metrics.registry) }
+func (t *Textfile) Write() error {
+	t.Writing.Lock()
+	defer t.Writing.Unlock()
+	return prometheus.WriteToTextfile(t.Path, t.Metrics.registry)
+}

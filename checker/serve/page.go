@@ -68,6 +68,8 @@ type view struct {
 	Counts                              string
 	VIP                                 []report.VIP
 	Troubles                            []string
+	Crash                               *report.CrashFailover
+	Exec                                *report.Exec
 	Rules                               []ruleView
 	Facts                               []report.Fact
 	Standing                            *report.Standing
@@ -110,7 +112,8 @@ func newView(host string, d report.Document, now time.Time) view {
 	if d.Daemon == nil {
 		return v
 	}
-	v.Version, v.Age = d.Daemon.Version, duration(d.Daemon.AgeSeconds)
+	v.Version, v.Age, v.Crash = d.Daemon.Version, duration(d.Daemon.AgeSeconds), d.Daemon.CrashFailover
+	v.Exec = d.Daemon.Exec
 	if since := d.Daemon.Since; !since.IsZero() {
 		v.Since = duration(now.Sub(since).Seconds()) + ", since " + since.Format("2006-01-02 15:04:05 MST")
 	}

@@ -26,6 +26,7 @@ type places struct {
 type place struct {
 	pace    pace
 	waiting *list.Element // nil while an answer is given
+	idle    bool          // it has had its answer, and has not asked again
 }
 
 // state is that of [http.Server.ConnState].
@@ -43,9 +44,31 @@ func (p *places) state(c net.Conn, state http.ConnState) {
 		}
 	case http.StateActive, http.StateIdle:
 		p.wait(c)
+		if a := p.taken[c]; a != nil {
+			a.idle = state == http.StateIdle
+		}
 	case http.StateClosed, http.StateHijacked:
 		p.remove(c)
 	}
+}
+
+// any reports whether there is a connection.
+func (p *places) any() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.taken) > 0
+}
+
+// idle reports whether all who are connected have had their answer.
+func (p *places) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.taken {
+		if !a.idle {
+			return false
+		}
+	}
+	return true
 }
 
 // answering keeps the connection open until answered is called.

@@ -30,11 +30,12 @@ type companion struct {
 	locks   []*os.File // inherited, so that they are held until both processes are gone
 
 	mu    sync.Mutex
-	pipe  int       // our end, -1 if there is none
-	ready bool      // it has said that it is able to remove the addresses
-	lost  time.Time // when it stopped being ready
-	begun time.Time // when it was first started; set before run
-	kill  func()
+	pipe  int         // our end, -1 if there is none
+	out   *os.File    // on which it says that it is ready
+	child *os.Process // nil if there is none
+	ready bool        // it has said that it is able to remove the addresses
+	lost  time.Time   // when it stopped being ready
+	begun time.Time   // when it was first started; set before run
 }
 
 // run starts the companion, and restarts it when it has ended, until ctx is done. Then it ends the companion and waits
@@ -42,7 +43,13 @@ type companion struct {
 func (c *companion) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		begun := time.Now()
-		err := c.once(ctx)
+		var err error
+		if c.child == nil {
+			err = c.start()
+		}
+		if err == nil {
+			err = c.attend(ctx)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -57,8 +64,8 @@ func (c *companion) run(ctx context.Context) {
 	}
 }
 
-// once runs the companion until it ends.
-func (c *companion) once(ctx context.Context) error {
+// start starts the companion.
+func (c *companion) start() error {
 	var in [2]int
 	if err := unix.Pipe2(in[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return os.NewSyscallError("pipe2", err)
@@ -66,24 +73,34 @@ func (c *companion) once(ctx context.Context) error {
 	// A small pipe is full soon if the companion hangs.
 	unix.FcntlInt(uintptr(in[1]), unix.F_SETPIPE_SZ, os.Getpagesize())
 	stdin := os.NewFile(uintptr(in[0]), "pipe")
+	defer stdin.Close()
 	cmd := exec.Command("/proc/self/exe", c.argv[1:]...)
 	cmd.Args[0] = c.argv[0]
 	cmd.Env = []string{} // ours may hold a password
 	cmd.Stdin, cmd.Stderr = stdin, os.Stderr
 	cmd.ExtraFiles = c.locks
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a signal to our process group must not end it
-	out, err := cmd.StdoutPipe()
+	out, said, err := os.Pipe()
 	if err == nil {
-		err = cmd.Start()
+		cmd.Stdout = said
+		err = errors.Join(cmd.Start(), said.Close())
+		if err != nil {
+			out.Close()
+		}
 	}
-	stdin.Close()
 	if err != nil {
 		unix.Close(in[1])
 		return err
 	}
 	c.mu.Lock()
-	c.pipe, c.kill = in[1], func() { cmd.Process.Kill() }
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	c.pipe, c.out, c.child = in[1], out, cmd.Process
+	return nil
+}
+
+// attend waits for the end of the companion, which was started or inherited.
+func (c *companion) attend(ctx context.Context) error {
+	child, out := c.child, c.out
 	hangUp := func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -94,16 +111,27 @@ func (c *companion) once(ctx context.Context) error {
 	}
 	defer context.AfterFunc(ctx, func() {
 		hangUp()
-		time.AfterFunc(patience, c.kill) // if it hangs
+		time.AfterFunc(patience, func() { child.Kill() }) // if it hangs
 	})()
 	var b [1]byte
-	if _, err = io.ReadFull(out, b[:]); err == nil {
+	var err error
+	if !c.ready {
+		_, err = io.ReadFull(out, b[:])
+	}
+	if err == nil {
 		c.setReady(true)
 		io.Copy(io.Discard, out) // until it ends
 	}
 	c.setReady(false)
 	hangUp()
-	return errors.Join(err, cmd.Wait())
+	state, werr := child.Wait()
+	if werr == nil && !state.Success() {
+		werr = errors.New(state.String())
+	}
+	c.mu.Lock()
+	c.child, c.out = nil, nil
+	c.mu.Unlock()
+	return errors.Join(err, werr, out.Close())
 }
 
 func (c *companion) setReady(ready bool) {
@@ -139,7 +167,7 @@ func (c *companion) feed() {
 		return
 	}
 	if _, err := unix.Write(c.pipe, []byte{1}); err == unix.EAGAIN {
-		c.kill() // it has not read for minutes
+		c.child.Kill() // it has not read for minutes
 	}
 }
 

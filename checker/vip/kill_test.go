@@ -60,7 +60,7 @@ func TestKillConnections(t *testing.T) {
 			t.Cleanup(func() { l.Close() })
 			connect := func(addr netip.Addr) (local, remote net.Conn) {
 				t.Helper()
-				remote, err := client.Dial("tcp", net.JoinHostPort(addr.String(), port), time.Second)
+				remote, err := client.Dial("tcp", net.JoinHostPort(addr.String(), port), lab.Patience)
 				lab.Check(t, err)
 				local, err = l.Accept()
 				lab.Check(t, err)

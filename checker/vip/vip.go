@@ -77,7 +77,9 @@ type VIP struct {
 	dirty     atomic.Bool                     // the interface may have changed since it was read
 	stuck     atomic.Bool                     // an address cannot be removed
 
-	// Of the goroutine of Run alone.
+	turning sync.Mutex // held during a turn
+
+	// Of the goroutine of Run alone, during a turn.
 	link    link
 	own     []net.HardwareAddr // of all interfaces of this host
 	addrs   []*address
@@ -94,6 +96,21 @@ type VIP struct {
 
 // New checks that the addresses could be held, and takes their locks. It changes nothing on the interface.
 func New(o Options) (*VIP, error) {
+	v, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	if v.locks, err = lock(v.o.LockDir, o.Addresses, lockWait); err != nil {
+		v.kernel.close()
+		return nil, err
+	}
+	v.companion.locks = v.locks
+	v.publish()
+	return v, nil
+}
+
+// open is New without the locks.
+func open(o Options) (*VIP, error) {
 	if err := checkCapabilities(); err != nil {
 		return nil, err
 	}
@@ -117,16 +134,11 @@ func New(o Options) (*VIP, error) {
 			s.close()
 		}
 	}
-	if err == nil {
-		v.locks, err = lock(o.LockDir, o.Addresses, lockWait)
-	}
 	if err != nil {
 		k.close()
 		return nil, err
 	}
-	v.companion = &companion{argv: o.Companion, maxAge: o.MaxAge, logger: o.Logger, changed: v.wake, locks: v.locks,
-		pipe: -1}
-	v.publish()
+	v.companion = &companion{argv: o.Companion, maxAge: o.MaxAge, logger: o.Logger, changed: v.wake, pipe: -1}
 	return v, nil
 }
 
@@ -163,7 +175,9 @@ func (v *VIP) Run(ctx context.Context, m *checker.Monitor) error {
 	v.monitor.Store(m)
 	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
-	v.companion.begun = time.Now()
+	if v.companion.begun.IsZero() {
+		v.companion.begun = time.Now()
+	}
 	helpers.Go(func() { v.companion.run(inner) })
 	helpers.Go(func() { v.kernel.watch(inner, func() { v.dirty.Store(true); v.wake() }) })
 	helpers.Go(func() { m.Watch(inner, time.Hour, func(checker.Status) { v.wake() }) })
@@ -202,6 +216,8 @@ func (v *VIP) wake() {
 
 // turn brings every address one step forward. It removes first, before anything that could take time.
 func (v *VIP) turn(m *checker.Monitor) {
+	v.turning.Lock()
+	defer v.turning.Unlock()
 	s, _ := m.Status()
 	now := time.Now()
 	yes := s.Verdict.Answer() == checker.Yes

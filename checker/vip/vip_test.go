@@ -114,6 +114,12 @@ func (s *site) start(h *lab.Host, args ...string) *node {
 // startBy is start with the daemon run by a command.
 func (s *site) startBy(h *lab.Host, command []string, args ...string) *node {
 	s.t.Helper()
+	return s.startProgram(h, lab.Program("redis-is-masterd"), args, command...)
+}
+
+// startProgram is startBy with another program as the daemon.
+func (s *site) startProgram(h *lab.Host, program string, args []string, command ...string) *node {
+	s.t.Helper()
 	lab.Check(s.t, os.Mkdir(h.Path(filepath.Dir(socket)), 0o777))
 	lab.Check(s.t, os.Chmod(h.Path(filepath.Dir(socket)), 0o777))
 	n := &node{Host: h, s: s}
@@ -125,7 +131,7 @@ func (s *site) startBy(h *lab.Host, command []string, args ...string) *node {
 	n.follower = h.Process("redis-server", "--port", "6380", "--dir", "/run", "--dbfilename", "follower.rdb",
 		"--save", "", "--replicaof", "127.0.0.1 6379")
 	lab.Check(s.t, n.follower.Start())
-	n.daemon = h.Process(append(append(slices.Clone(command), lab.Program("redis-is-masterd"),
+	n.daemon = h.Process(append(append(slices.Clone(command), program,
 		"--socket", socket, "--vip-interface", "eth0", "--http", "127.0.0.1:9736",
 		"--hello", "off", "--min-replicas", "1"), args...)...)
 	lab.Check(s.t, n.daemon.Start())

@@ -1,7 +1,7 @@
 #!/bin/sh
 # After an installation or an upgrade, by dpkg or rpm. It starts and restarts
-# nothing: a restart takes the VIP from a master, so its time is the
-# operator's to choose.
+# nothing. What runs is reloaded: the new program goes on where the old one was,
+# and the VIP stays.
 set -e
 if ! getent passwd redis-is-master >/dev/null; then
 	if command -v systemd-sysusers >/dev/null; then
@@ -15,4 +15,9 @@ fi
 systemd-tmpfiles --create redis-is-master.conf 2>/dev/null || install -d -m 0755 -o redis-is-master -g redis-is-master /run/redis-is-master
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
+	for unit in $(systemctl list-units --plain --no-legend --state=active 'redis-is-masterd.service' \
+		'redis-is-masterd@*.service' | cut -d' ' -f1); do
+		echo "redis-is-master: reloading $unit, which keeps its answer"
+		systemctl reload "$unit" || echo "redis-is-master: $unit is not reloaded, and runs the program of before: see its log"
+	done
 fi

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"redis-is-master/checker/hook"
 	"redis-is-master/cmd/internal/exit"
 	"redis-is-master/cmd/internal/flags"
 )
@@ -32,6 +33,11 @@ func (o *options) checkArguments(ctx context.Context, fs *pflag.FlagSet, node *f
 			problems = append(problems, flags.Errorf("the directory of the --%s does not exist", flag.name))
 		}
 	}
+	if o.exec != "" {
+		if err := hook.Check(o.exec); err != nil {
+			problems = append(problems, flags.Errorf("--exec: %v", err))
+		}
+	}
 	if o.vip.device != "" {
 		if _, err := net.InterfaceByName(o.vip.device); err != nil {
 			problems = append(problems, flags.Errorf("the --vip-interface does not exist"))
@@ -41,5 +47,8 @@ func (o *options) checkArguments(ctx context.Context, fs *pflag.FlagSet, node *f
 		return p.failAll(problems)
 	}
 	fmt.Fprintln(p.stdout, "the flags and the files are valid")
+	if p.asksHandover {
+		fmt.Fprintln(p.stdout, handoverShape())
+	}
 	return exit.OK
 }

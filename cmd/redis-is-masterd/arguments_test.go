@@ -44,6 +44,11 @@ func TestCheckArguments(t *testing.T) {
 		{"--track-file " + track + " --password-file " + secret, nil, nil},
 		{"--tls --cacert " + ca + " --cert " + cert + " --key " + key, nil, nil},
 		{"--password-file -", nil, nil},
+		{"--failover-on-crash --failover-max-lag 10mb --password-file " + secret, nil, nil},
+		{"--failover-on-crash --hello off", nil, []string{"--failover-on-crash needs the Sentinels and a master"}},
+		{"--failover-on-crash --role replica", nil, []string{"--failover-on-crash needs the Sentinels and a master"}},
+		{"--failover-max-lag 1mb", nil, []string{"--failover-max-lag"}},
+		{"--failover-on-crash --failover-max-lag much", nil, []string{"--failover-max-lag is not a size"}},
 		{"--password-file " + dir + "/none --track-file " + dir + "/none/master --textfile " + dir + "/none/x.prom " +
 			"--disable-file " + dir + "/none/off", nil,
 			[]string{"--password-file: no such file", "of the --track-file does not exist", "of the --textfile does not exist",

@@ -6,13 +6,17 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"redis-is-master/checker"
 	unixsocket "redis-is-master/checker/cached"
+	"redis-is-master/checker/handover"
 	"redis-is-master/checker/sentinel"
 	"redis-is-master/checker/sentinel/watch"
 	"redis-is-master/checker/vip"
@@ -26,7 +30,10 @@ type daemon struct {
 	*options
 	flags.Settings
 	process
-	logger *slog.Logger
+	logger            *slog.Logger
+	flush             func() // waits a moment for the log to be written
+	passwordFromStdin bool
+	sockDiag          *os.File // nil if there is none
 }
 
 // An output gives the answer to somebody.
@@ -38,19 +45,27 @@ type output struct {
 	// Impaired is why the output could go on saying yes; empty if it cannot. May
 	// be nil.
 	Impaired func() string
+	// Drain accepts no more clients until release is called, answers those that were
+	// accepted, and adds what is to be handed over. May be nil.
+	Drain func(handover.Files) (release func(), err error)
+	// Hold leaves the output as it is until the hand-over is released, and adds what is
+	// to be handed over. It may not wait for long. May be nil.
+	Hold func(*handing) error
 }
+
+// handledSignals are those that do not end the process at once.
+var handledSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
 
 // run runs until SIGTERM, SIGINT, the end of ctx, or the failure of an output.
 func (d *daemon) run(ctx context.Context) int {
 	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more must not end the daemon
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	if err := inheritSockDiag(); err != nil {
+	signal.Notify(d.signals, handledSignals...)
+	defer signal.Stop(d.signals)
+	if err := d.inheritSockDiag(); err != nil {
 		d.logger.Warn("redis-is-masterd.socket is not used, so the owner of a port may not be known", "error", err)
 	}
 
-	var reconnect atomic.Bool
+	var redial atomic.Bool
 	confirmer := d.confirmer()
 	m := d.monitor()
 	deny := func(f func()) { d.deny(m, f) }
@@ -63,7 +78,7 @@ func (d *daemon) run(ctx context.Context) int {
 		m.Witnesses = append(m.Witnesses, denyingWitness{w, deny})
 	}
 	m.Probe = func(ctx context.Context) (checker.Observation, error) {
-		if reconnect.CompareAndSwap(true, false) {
+		if redial.CompareAndSwap(true, false) {
 			d.Redis.Close() // credentials and certificates are read at every dial
 		}
 		o, err := d.Redis.Probe(ctx)
@@ -72,20 +87,35 @@ func (d *daemon) run(ctx context.Context) int {
 		}
 		return o, err
 	}
-	outputs, err := d.outputs(m)
-	if err != nil {
-		return d.failedStart(err)
+	outputs, err := d.outputs(m, confirmer.Replacement)
+	if err == nil && d.inherited != nil {
+		err = d.inherited.resume(d, confirmer, m)
 	}
-	d.recall(confirmer, m)
+	switch {
+	case err != nil && d.inherited != nil:
+		return d.startAnew(err)
+	case err != nil:
+		return d.failedStart(err)
+	case d.inherited == nil:
+		d.recall(confirmer, m)
+	}
+	reap(d.orphans)
+	saved, remember := d.stateOutput(confirmer, m)
+	if r := confirmer.Replacement; r != nil {
+		r.Remember = remember
+		outputs = append(outputs, d.crashOutput(r, m))
+	}
 	systemd := newNotifier(d.Redis.Address)
-	outputs = append(outputs, logOutput(d.logger, d.Redis.Address), credentialsOutput(d.logger, d.Redis.Address),
-		settingsOutput(d.logger), systemd.output(), d.stateOutput(confirmer, m))
+	outputs = append(outputs, logOutput(d.logger, d.Redis.Address, m),
+		credentialsOutput(d.logger, d.Redis.Address), settingsOutput(d.logger), systemd.output(), saved)
+	reloads := d.reloader(m, confirmer, outputs, systemd)
 	m.Checked = func(c checker.Check) {
 		for _, o := range outputs {
 			if o.Checked != nil {
 				o.Checked(c)
 			}
 		}
+		reloads.checked()
 	}
 	m.Impaired = func() string { return impaired(outputs) }
 
@@ -106,28 +136,36 @@ func (d *daemon) run(ctx context.Context) int {
 	start(&watching, func() { m.Run(inner) })
 	start(&watching, func() { confirmer.Run(inner, m) })
 
-	d.logger.Info("started", "version", flags.Version(), "redis", d.Redis.Address, "role", d.Policy.Want())
-	reload := func() {
-		d.logger.Info("reconnecting, with fresh credentials and certificates")
-		reconnect.Store(true)
+	begun := "started"
+	if d.inherited != nil {
+		begun = "reloaded"
+	}
+	d.logger.Info(begun, "version", flags.Version(), "redis", d.Redis.Address, "role", d.Policy.Want())
+	reloads.reconnect = func() {
+		redial.Store(true)
 		for _, w := range d.Witnesses {
 			w.Redial()
 		}
 		m.Wake()
 		confirmer.Resubscribe()
 	}
-	deny(func() { d.serve(ctx, outer, signals, reload) })
+	start(&watching, func() { reloads.run(inner) })
+	restarts := false
+	deny(func() { restarts = d.serve(ctx, outer, reloads) })
 	m.Stop()
-	if outer.Err() == nil {
+	if outer.Err() == nil && !restarts {
 		systemd.stopping()
 		d.logger.Info("stopping", "drain", d.drain)
-		d.wait(signals)
+		d.wait()
 	}
 	stop()
 	end(nil)
 	publishing.Wait()
 	watching.Wait()
 	d.Redis.Close()
+	if restarts {
+		return d.startAnew(nil)
+	}
 	if err := context.Cause(outer); err != nil && !errors.Is(err, context.Canceled) {
 		d.logger.Error("an output has failed", "error", err)
 		return exit.Failed
@@ -135,31 +173,77 @@ func (d *daemon) run(ctx context.Context) int {
 	return exit.OK
 }
 
-// serve returns when the daemon is to end.
-func (d *daemon) serve(ctx, outer context.Context, signals <-chan os.Signal, reload func()) {
+// serve returns when the daemon is to end, and reports whether another program is to
+// start in its place.
+func (d *daemon) serve(ctx, outer context.Context, r *reloader) (restarts bool) {
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-outer.Done():
-			return
-		case got := <-signals:
-			if got != syscall.SIGHUP {
-				return
+			return false
+		case <-r.stop:
+			if ends := <-r.went; ends {
+				return false
 			}
-			reload()
+		case <-r.end:
+			return true
+		case got := <-d.signals:
+			if got != syscall.SIGHUP {
+				return false
+			}
+			r.ask()
+		}
+	}
+}
+
+// startAnew replaces the program by one that knows nothing, where what was handed over
+// is of no use, or the next program cannot read it.
+func (d *daemon) startAnew(why error) int {
+	if why != nil {
+		d.logger.Warn("what the program before has handed over is of no use, so this is a restart", "error", why)
+		closeInherited()
+		d.options.writeNo()
+	}
+	next := d.successor
+	if d.sockDiag != nil { // as systemd passes it
+		if err := unix.Dup3(int(d.sockDiag.Fd()), 3, 0); err == nil {
+			next.environ = append(next.environ, "LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS=1",
+				"LISTEN_FDNAMES="+sockDiagFile)
+		}
+	}
+	d.flush()
+	signal.Ignore(syscall.SIGHUP)
+	signal.Stop(d.signals)
+	if d.told() { // all outputs say no already
+		return exit.OK
+	}
+	return d.fail(exit.Failed, next.exec(nil, nil))
+}
+
+// told reports whether a signal has come that ends the daemon. Call it when none comes any
+// more: the next program would not know of it.
+func (d *daemon) told() bool {
+	for {
+		select {
+		case got := <-d.signals:
+			if got != syscall.SIGHUP {
+				return true
+			}
+		default:
+			return false
 		}
 	}
 }
 
 // wait returns after the drain, or at a second signal.
-func (d *daemon) wait(signals <-chan os.Signal) {
+func (d *daemon) wait() {
 	drained := time.After(d.drain)
 	for {
 		select {
 		case <-drained:
 			return
-		case got := <-signals:
+		case got := <-d.signals:
 			if got != syscall.SIGHUP {
 				return
 			}
@@ -208,7 +292,7 @@ func (d *daemon) confirmer() *watch.Confirmer {
 		d.logger.Info("a Sentinel knows this node by another address, and has told its run id", "sentinel", by,
 			"address", address)
 	}
-	return &watch.Confirmer{
+	c := &watch.Confirmer{
 		Self:    d.Self,
 		Watcher: d.watcher(),
 		Guard: sentinel.Guard{Gap: sentinel.WatchGap(d.interval, d.Timeout, d.maxAge), Listed: d.Policy.Sentinels,
@@ -232,4 +316,6 @@ func (d *daemon) confirmer() *watch.Confirmer {
 			}
 		},
 	}
+	c.Replacement = d.replacement(c)
+	return c
 }

@@ -73,7 +73,7 @@ func TestHiddenSecrets(t *testing.T) {
 }
 
 // flood is a node that says as much as it may, and on which somebody publishes
-// made-up hellos without an end.
+// made-up hellos without an end, every other one of 4 KiB.
 func flood(c net.Conn) {
 	buf := make([]byte, 4096)
 	for hellos := false; ; {
@@ -100,6 +100,9 @@ func flood(c net.Conn) {
 		}
 		for i := 0; hellos; i++ {
 			hello := fmt.Sprintf("127.0.0.1,26379,%040d,%d,%064d,203.0.113.7,6379,%d", i, i, i%2000, i)
+			if i%2 > 0 {
+				hello = strings.Repeat("x", 4<<10-len(hello)) + hello
+			}
 			const format = "*3\r\n$7\r\nmessage\r\n$18\r\n__sentinel__:hello\r\n$%d\r\n%s\r\n"
 			if _, err := fmt.Fprintf(c, format, len(hello), hello); err != nil {
 				return
@@ -108,8 +111,26 @@ func flood(c net.Conn) {
 	}
 }
 
+// ask keeps asking until the test ends, and never reads.
+func ask(t *testing.T, network, address, say string) {
+	for t.Context().Err() == nil {
+		c, err := net.Dial(network, address)
+		if err != nil {
+			time.Sleep(10 * time.Millisecond) // paces the harm, and nothing is awaited
+			continue
+		}
+		io.WriteString(c, say)
+		select {
+		case <-t.Context().Done():
+		case <-time.After(time.Second):
+		}
+		c.Close()
+	}
+}
+
 // TestHostile: under every kind of harm at once, on the check, the subscription
-// and the listed Sentinels, the daemon says no, lives, answers and stays small.
+// and the listed Sentinels, and with 100 slow clients of each output, the daemon
+// says no, lives, answers and stays small.
 func TestHostile(t *testing.T) {
 	t.Parallel()
 	const maxRSS = 40 << 10 // KiB
@@ -123,11 +144,26 @@ func TestHostile(t *testing.T) {
 	_, text, _ := net.SplitHostPort(hostile())
 	port, err := strconv.Atoi(text)
 	lab.Check(t, err)
-	args := []string{"--hello=auto", "--interval", "10ms", "--timeout", "100ms", "--sentinel-master", "mymaster"}
+	web := freeAddr(t)
+	args := []string{"--http", web, "--hello=auto", "--interval", "10ms", "--timeout", "100ms",
+		"--sentinel-master", "mymaster"}
 	for range 5 {
 		args = append(args, "--sentinel", hostile())
 	}
 	d := start(t, &lab.Redis{Port: port}, args...)
+	lab.Check(t, lab.Wait("HTTP answers", func() (bool, error) {
+		c, err := net.Dial("tcp", web)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil, nil
+	}))
+	for i := range 100 {
+		path := []string{"/status", "/", "/metrics"}[i%3]
+		get := "GET " + path + " HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n"
+		go ask(t, "tcp", web, strings.Repeat(get, 20))
+		go ask(t, "unix", d.Socket, "")
+	}
 	begun, answers := time.Now(), 0
 	lab.Check(t, lab.Wait("10 s of it are over", func() (bool, error) {
 		if doc, err := d.Document(); err == nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,8 +18,9 @@ import (
 // A background writer has a goroutine of its own: a log whose reader hangs must
 // not keep an output from publishing a no. What does not fit is dropped.
 type background struct {
-	lines chan []byte
-	done  chan struct{}
+	lines   chan []byte
+	done    chan struct{}
+	pending atomic.Int64 // lines that are not written yet
 }
 
 func newBackground(w io.Writer) *background {
@@ -30,15 +32,25 @@ func newBackground(w io.Writer) *background {
 				return
 			}
 			w.Write(line)
+			b.pending.Add(-1)
 		}
 	}()
 	return b
 }
 
+// wait waits for what is to be written, a moment at most.
+func (b *background) wait() {
+	for until := time.Now().Add(50 * time.Millisecond); b.pending.Load() > 0 && time.Now().Before(until); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func (b *background) Write(line []byte) (int, error) {
+	b.pending.Add(1)
 	select {
 	case b.lines <- bytes.Clone(line):
 	default:
+		b.pending.Add(-1)
 	}
 	return len(line), nil
 }
@@ -140,11 +152,15 @@ func priority(l slog.Level) string {
 	return "<7>"
 }
 
-// logOutput logs changes of the reason, and nothing else.
-func logOutput(logger *slog.Logger, address string) output {
-	return output{Run: func(ctx context.Context, m *checker.Monitor) error {
-		last := checker.Verdict{Reason: checker.ReasonStarting}
-		since := time.Now()
+// logOutput logs changes of the reason, and nothing else. What the answer is before m runs
+// has been logged, if there is one: by the program before.
+func logOutput(logger *slog.Logger, address string, m *checker.Monitor) output {
+	status, _ := m.Status()
+	last, since := checker.Verdict{Reason: checker.ReasonStarting}, time.Now()
+	if !status.Check.Time.IsZero() {
+		last, since = status.Verdict, status.Since
+	}
+	return output{Run: func(ctx context.Context, _ *checker.Monitor) error {
 		m.Watch(ctx, time.Hour, func(s checker.Status) {
 			v := s.Verdict
 			if v.Reason == last.Reason {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,8 +12,32 @@ import (
 	"syscall"
 	"testing"
 
+	"redis-is-master/checker"
 	"redis-is-master/e2e/lab"
 )
+
+// TestLogOfLateOutput: the first answer is logged although it was there before the output ran.
+func TestLogOfLateOutput(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	m := &checker.Monitor{Probe: func(context.Context) (checker.Observation, error) {
+		return checker.Observation{}, nil
+	}}
+	o := logOutput(slog.New(slog.NewTextHandler(&log, nil)), "here", m)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	lab.Check(t, lab.Wait("a check is done", func() (bool, error) {
+		s, _ := m.Status()
+		return s.Verdict.Reason != checker.ReasonStarting, nil
+	}))
+	cancel()
+	lab.Check(t, <-done)
+	lab.Check(t, o.Run(ctx, m))
+	if !strings.Contains(log.String(), "was=starting") {
+		t.Errorf("logged: %q", log.String())
+	}
+}
 
 // TestJournal: a stream to the journal gets priorities instead of times,
 // anything else gets times.

@@ -11,7 +11,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 
 	"github.com/redis/go-redis/v9/logging"
@@ -23,6 +25,8 @@ import (
 )
 
 const usage = `Usage: redis-is-masterd [flags]
+       redis-is-masterd doctor [flags]
+       redis-is-masterd cluster [flags]
        redis-is-masterd lint FILE
        redis-is-masterd remove-vip --vip ADDRESS --vip-interface INTERFACE
 
@@ -30,14 +34,32 @@ Watches the local Redis node over one connection, and says whether it is the
 replication master: on a unix socket for redis-is-master --cached, in a track
 file for keepalived, by HTTP and as an agent for HAProxy, and as metrics.
 
+doctor says whether this node will do the right thing, and what to mend.
+cluster shows all nodes, and who names whom.
 lint checks a keepalived configuration for settings that fail open.
 remove-vip removes the addresses that a dead daemon left behind.
 
 %s`
 
+// softMemory is from how much memory on the collector works harder. Without it, all
+// hostile servers and slow clients at once come close to 40 MiB.
+const softMemory = 20 << 20
+
 func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemory)
+	}
 	p := process{name: filepath.Base(os.Args[0]), getenv: os.Getenv, environ: os.Environ(),
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, journal: isJournal(os.Stderr, os.Getenv)}
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, journal: isJournal(os.Stderr, os.Getenv),
+		signals: make(chan os.Signal, 4), successor: newSuccessor(os.Args, os.Environ()), orphans: children()}
+	if handedOver := os.Getenv(handoverVariable); handedOver != "" && handedOver != askHandover {
+		signal.Notify(p.signals, handledSignals...) // at once: until then they end this process without a last no
+		signal.Ignore(syscall.SIGPIPE)              // and so would a line to a log that nobody reads any more
+	}
+	p.inherited, p.unread = inherit(os.Getenv(handoverVariable))
+	p.asksHandover = os.Getenv(handoverVariable) == askHandover
+	p.environ = p.successor.environ
+	os.Unsetenv(handoverVariable)
 	os.Exit(run(context.Background(), p, os.Args[1:]))
 }
 
@@ -49,6 +71,13 @@ type process struct {
 	stdout, stderr io.Writer
 	environ        []string
 	journal        bool // stderr is the journal
+	signals        chan os.Signal
+
+	successor    successor
+	inherited    *inheritance // of the program before in this process; nil if there is none
+	unread       error        // why that was not understood
+	orphans      []int        // the children of that program
+	asksHandover bool         // --check is to say what this program can read of another
 }
 
 // fail says why the command ends, and returns its exit code.
@@ -76,6 +105,10 @@ func run(ctx context.Context, p process, args []string) int {
 	logging.Disable() // go-redis would write to standard error
 	if len(args) > 0 {
 		switch args[0] {
+		case "doctor":
+			return examine(ctx, p, args[1:])
+		case "cluster":
+			return showCluster(ctx, p, args[1:])
 		case "lint":
 			return lintFile(p, args[1:])
 		case "remove-vip":
@@ -138,5 +171,9 @@ func run(ctx context.Context, p process, args []string) int {
 	for _, w := range s.Warnings {
 		logger.Warn(w)
 	}
-	return (&daemon{options: &o, Settings: s, process: p, logger: logger}).run(ctx)
+	if p.unread != nil {
+		logger.Warn("what the program before has handed over cannot be read, so this is a restart", "error", p.unread)
+	}
+	return (&daemon{options: &o, Settings: s, process: p, logger: logger, flush: background.wait,
+		passwordFromStdin: fromStdin(fs)}).run(ctx)
 }

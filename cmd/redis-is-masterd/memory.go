@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,26 +46,24 @@ func (d *daemon) recall(c *watch.Confirmer, m *checker.Monitor) {
 }
 
 // stateOutput keeps the state file, within a second of what it is about. That it
-// cannot be written costs the next start a few seconds, and nothing else.
-func (d *daemon) stateOutput(c *watch.Confirmer, m *checker.Monitor) output {
+// cannot be written costs the next start a few seconds, and nothing else. Remember
+// writes it at once, and returns when that is done.
+func (d *daemon) stateOutput(c *watch.Confirmer, m *checker.Monitor) (o output, remember func()) {
 	if d.stateFile() == "" {
-		return output{Run: idle}
-	}
-	now := func() state {
-		status, _ := m.Status()
-		return state{Guard: c.Memory(m), Switches: report.Transitions(status)}
+		return output{Run: idle}, func() {}
 	}
 	var looked time.Time
 	var latest state
 	var failed atomic.Bool
-	news := make(chan state, 1)
+	var writing sync.Mutex // so that the newest state is written last
+	news := make(chan struct{}, 1)
 	checked := func(checker.Check) {
 		if time.Since(looked) < time.Second {
 			return
 		}
 		looked = time.Now()
-		s := state{Guard: c.Memory(m), Switches: latest.Switches}
 		status, _ := m.Status()
+		s := state{Guard: c.Memory(m), RunID: status.Observation.RunID, Switches: latest.Switches}
 		if h := status.History; len(h) > 0 && (len(s.Switches) == 0 || !s.Switches[0].Time.Equal(h[0].Time)) {
 			s.Switches = report.Transitions(status)
 		}
@@ -72,26 +71,43 @@ func (d *daemon) stateOutput(c *watch.Confirmer, m *checker.Monitor) output {
 			return
 		}
 		select {
-		case news <- s:
+		case news <- struct{}{}:
 			latest = s
 		default: // the disk hangs
 		}
 	}
-	write := func(s state) {
+	var serial, written int // the first one under the Monitor's lock, the second one under writing
+	write := func() {
+		var s state
+		var mine int
+		m.Update(func(time.Time) (u checker.Update) {
+			serial++
+			s.Guard, mine = c.Guard.Memory(), serial
+			return u
+		})
+		status, _ := m.Status()
+		s.RunID, s.Switches = status.Observation.RunID, report.Transitions(status)
+		writing.Lock()
+		defer writing.Unlock()
+		if mine < written {
+			return
+		}
+		written = mine
 		err := s.write(d.stateFile(), d.Redis.Address)
 		if was := failed.Swap(err != nil); err != nil && !was {
 			d.logger.Warn("the state file cannot be written, so the next start may wait for the Sentinels", "error", err)
 		}
 	}
-	return output{Checked: checked, Run: func(ctx context.Context, _ *checker.Monitor) error {
+	hold := func(h *handing) error { return h.lock(&writing, d.stateFile()) }
+	return output{Checked: checked, Hold: hold, Run: func(ctx context.Context, _ *checker.Monitor) error {
 		for {
 			select {
 			case <-ctx.Done():
-				write(now())
+				write()
 				return nil
-			case s := <-news:
-				write(s)
+			case <-news:
+				write()
 			}
 		}
-	}}
+	}}, write
 }

@@ -25,9 +25,12 @@ type options struct {
 	trackFile, promotionFile     string
 	http, webConfig, agent       string
 	textfile, disableFile, hello string
+	exec                         string
 	logFormat                    string
 	envFile                      string
 	dryRun, help, version        bool
+	failoverOnCrash              bool
+	failoverMaxLag               flags.Size
 	vip                          vipOptions
 	watch                        watchOptions
 
@@ -55,6 +58,12 @@ func (o *options) add(fs *pflag.FlagSet) {
 	)
 	fs.StringVar(&o.disableFile, "disable-file", defaultDisableFile,
 		"`file` that takes the node out while it exists; its first line is the reason that is shown; empty for none")
+	fs.BoolVar(&o.failoverOnCrash, "failover-on-crash", false,
+		"ask a Sentinel for a failover at once when the master's process is gone, rather than wait until the Sentinels "+
+			"take it for down")
+	o.failoverMaxLag = 1 << 20
+	fs.Var(&o.failoverMaxLag, "failover-max-lag",
+		"`size` that the closest replica may be behind then, in bytes of the stream, such as 1mb")
 	fs.Var((*flags.Seconds)(&o.drain), "drain", "`time` to go on answering no after SIGTERM")
 
 	fs.StringVar(&o.socket, "socket", flags.DefaultSocket,
@@ -72,6 +81,8 @@ func (o *options) add(fs *pflag.FlagSet) {
 	)
 	fs.StringVar(&o.agent, "agent", "", "`address` to answer HAProxy's agent-check on, such as 127.0.0.1:9737")
 	fs.StringVar(&o.textfile, "textfile", "", "`file` for the textfile collector of the node exporter")
+	fs.StringVar(&o.exec, "exec", "",
+		"`program` to run at every change of the answer, and again until it exits 0; REDIS_IS_MASTER_ANSWER tells it")
 	fs.StringVar(&o.logFormat, "log-format", "text", "`format` of the log: text or json")
 
 	o.vip.add(fs)
@@ -102,6 +113,8 @@ func (o *options) check(fs *pflag.FlagSet, s flags.Settings) error {
 		)
 	case err != nil || mode > 0o777:
 		return flags.Errorf("--socket-mode is not an octal mode such as 0660")
+	case o.failoverOnCrash && (o.hello == "off" || s.Policy.Want() != checker.RoleMaster):
+		return flags.Errorf("--failover-on-crash needs the Sentinels and a master: it contradicts --hello off and --role")
 	case o.hello != "auto" && o.hello != "off":
 		return flags.Errorf("--hello must be auto or off")
 	case o.logFormat != "text" && o.logFormat != "json":
@@ -113,8 +126,12 @@ func (o *options) check(fs *pflag.FlagSet, s flags.Settings) error {
 			return flags.Errorf("--%s is not an address such as 127.0.0.1:9736", name)
 		}
 	}
+	if o.exec != "" && !filepath.IsAbs(o.exec) {
+		return flags.Errorf("--exec is not the absolute path of a program; it gets no arguments: write a script for them")
+	}
 	o.mode = os.FileMode(mode)
-	if err := flags.Needs(fs, [][2]string{{"env-file", "check"}, {"web.config.file", "http"}}); err != nil {
+	if err := flags.Needs(fs, [][2]string{{"env-file", "check"}, {"web.config.file", "http"},
+		{"failover-max-lag", "failover-on-crash"}}); err != nil {
 		return err
 	}
 	if err := o.vip.check(fs, s.Redis.Address, s.Policy, o.hello == "auto"); err != nil {

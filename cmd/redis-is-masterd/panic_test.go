@@ -27,7 +27,7 @@ const panicsIn = "TEST_PANICS_IN"
 // in the working directory.
 func runUntilPanic(where string, args []string) int {
 	p := process{name: "redis-is-masterd", getenv: func(string) string { return "" }, stdin: os.Stdin, stdout: os.Stdout,
-		stderr: os.Stderr}
+		stderr: os.Stderr, signals: make(chan os.Signal, 1)}
 	fs := pflag.NewFlagSet(p.name, pflag.ContinueOnError)
 	node := flags.Node{Getenv: p.getenv}
 	node.Add(fs, checker.RoleMaster)

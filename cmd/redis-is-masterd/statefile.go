@@ -21,8 +21,10 @@ import (
 // makes an answer.
 type state struct {
 	Version  int                 `json:"version"`
-	Boot     string              `json:"boot"` // of the host: epochs of an earlier boot say nothing
-	Node     string              `json:"node"` // the address that is watched
+	Boot     string              `json:"boot"`    // of the host: epochs of an earlier boot say nothing
+	Node     string              `json:"node"`    // the address that is watched
+	Written  time.Duration       `json:"written"` // since the boot, suspensions counted
+	RunID    string              `json:"run_id"`  // of the node, when it last answered
 	Guard    sentinel.Memory     `json:"guard"`
 	Switches []report.Transition `json:"history"` // of the reason, the newest first
 }
@@ -55,6 +57,8 @@ func readState(path, node string) (s state, err error) {
 		return state{}, errors.New("it is of another boot")
 	case s.Node != node:
 		return state{}, errors.New("it is of another node")
+	case s.Written > sinceBoot():
+		return state{}, errors.New("it is of the future")
 	}
 	s.Switches = s.Switches[:min(len(s.Switches), maxSwitches)]
 	return s, nil
@@ -62,7 +66,7 @@ func readState(path, node string) (s state, err error) {
 
 // write replaces the state file of a node.
 func (s state) write(path, node string) error {
-	s.Version, s.Boot, s.Node = stateVersion, bootID(), node
+	s.Version, s.Boot, s.Node, s.Written = stateVersion, bootID(), node, sinceBoot()
 	b, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -94,8 +98,12 @@ func (s state) history() (all []checker.Transition) {
 	return all
 }
 
-// bootID changes with every boot of the host; empty if it cannot be read.
+// bootID changes with every boot of the host; empty if it cannot be told. The units
+// give it, for they hide all of /proc but the processes.
 func bootID() string {
-	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(b))
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return os.Getenv("BOOT_ID")
+	}
+	return strings.ReplaceAll(strings.TrimSpace(string(b)), "-", "")
 }

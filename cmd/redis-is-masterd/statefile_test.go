@@ -21,12 +21,13 @@ func TestStateFile(t *testing.T) {
 		t.Errorf("a missing file: %v, %v", s, err)
 	}
 	at := time.Unix(1000, 0).UTC()
-	written := state{Guard: sentinel.Memory{Settled: map[string]uint64{"mymaster": 7}, Several: true},
+	written := state{RunID: "run", Guard: sentinel.Memory{Settled: map[string]uint64{"mymaster": 7}, Several: true},
 		Switches: []report.Transition{{Time: at, From: checker.ReasonStarting, To: checker.OK, Detail: "x",
 			LastedSeconds: 1.5}}}
 	lab.Check(t, written.write(path, node))
 	s, err := readState(path, node)
-	if err != nil || len(s.Guard.Settled) != 1 || s.Guard.Settled["mymaster"] != 7 || !s.Guard.Several {
+	if err != nil || s.RunID != "run" || s.Written <= 0 || s.Written > sinceBoot() ||
+		len(s.Guard.Settled) != 1 || s.Guard.Settled["mymaster"] != 7 || !s.Guard.Several {
 		t.Errorf("%v, %v", s, err)
 	}
 	want := checker.Transition{Time: at, From: checker.Verdict{Reason: checker.ReasonStarting},
@@ -46,7 +47,8 @@ func TestStateFile(t *testing.T) {
 		"empty": "", "cut off": string(good[:len(good)/2]), "no JSON": "yes\n",
 		"of another version": spoil(`"version":2`, `"version":1`),
 		"of another node":    spoil(node, "127.0.0.1:6380"), "of another boot": spoil(`"boot":"`, `"boot":"0`),
-		"of no boot": `{"version":2,"node":"` + node + `"}`,
+		"of the future": spoil(`"written":`, `"written":9`),
+		"of no boot":    `{"version":2,"node":"` + node + `"}`,
 	} {
 		lab.Check(t, os.WriteFile(path, []byte(text), 0o600))
 		if s, err := readState(path, node); s.Guard.Settled != nil || s.Guard.Several || s.Switches != nil || err == nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	sd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"redis-is-master/checker"
 )
@@ -60,6 +62,17 @@ func notify(message string) error {
 	return err
 }
 
+// reloading tells that the program is about to be replaced: whoever reads it waits for
+// a READY=1.
+func (n *notifier) reloading() {
+	var t unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // a kernel without it is none
+	notify(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", sd.SdNotifyReloading, t.Nano()/1000))
+}
+
+// reloaded tells that the program was not replaced, or has no need to be.
+func (n *notifier) reloaded() { n.ready.Store(notify(sd.SdNotifyReady) == nil) }
+
 // stopping is the last message but the status.
 func (n *notifier) stopping() { notify(sd.SdNotifyStopping) }
 
@@ -81,18 +94,37 @@ func idle(ctx context.Context, _ *checker.Monitor) error {
 	return nil
 }
 
+// sockDiagFile is the name of what is handed over.
+const sockDiagFile = "sock-diag"
+
 // inheritSockDiag takes what redis-is-masterd.socket passes, so that the owner of
-// Redis's port can be told under PrivateUsers=.
-func inheritSockDiag() error {
+// Redis's port can be told under PrivateUsers=. After a reload the program before has
+// handed it over.
+func (d *daemon) inheritSockDiag() error {
+	if d.inherited != nil {
+		f, err := d.inherited.Files.TakeFile(sockDiagFile)
+		if err != nil { // there was none
+			return nil
+		}
+		return d.useSockDiag(f)
+	}
 	for _, f := range activation.Files(true) {
-		if f.Name() != "sock-diag" {
+		if f.Name() != sockDiagFile {
 			f.Close()
 			continue
 		}
-		if err := checker.InheritSockDiag(f); err != nil {
-			f.Close()
+		if err := d.useSockDiag(f); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (d *daemon) useSockDiag(f *os.File) error {
+	if err := checker.InheritSockDiag(f); err != nil {
+		f.Close()
+		return err
+	}
+	d.sockDiag = f
 	return nil
 }

@@ -92,14 +92,19 @@ func (o *vipOptions) parse() error {
 // addresses when the daemon is gone.
 const companionCommand = "vip-companion"
 
-// open opens what holds the addresses.
-func (o *vipOptions) open(maxAge time.Duration, logger *slog.Logger) (*vip.VIP, error) {
+// open opens what holds the addresses, or goes on where the program before was.
+func (o *vipOptions) open(maxAge time.Duration, logger *slog.Logger, in *inheritance) (v *vip.VIP, err error) {
 	argv := []string{os.Args[0], companionCommand, "--max-age", maxAge.String(), "--vip-interface", o.device}
 	for _, text := range o.list {
 		argv = append(argv, "--vip", text)
 	}
-	v, err := vip.New(vip.Options{Interface: o.device, Addresses: o.addresses, MaxAge: maxAge, Probe: o.probe,
-		Ahead: o.ahead, ForceAfter: o.forceAfter, Companion: argv, Logger: logger})
+	options := vip.Options{Interface: o.device, Addresses: o.addresses, MaxAge: maxAge, Probe: o.probe,
+		Ahead: o.ahead, ForceAfter: o.forceAfter, Companion: argv, Logger: logger}
+	if in != nil {
+		v, err = vip.Resume(options, in.at, in.Records[vipRecord], in.Files)
+	} else {
+		v, err = vip.New(options)
+	}
 	if err != nil {
 		err = fmt.Errorf("--vip: %w", err)
 	}

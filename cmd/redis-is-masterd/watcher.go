@@ -17,17 +17,26 @@ func (d *daemon) watcher() *watch.Watcher {
 	}
 	told := &sentinelLog{daemon: d, since: make(map[string]time.Time), said: make(map[string]bool)}
 	w := &watch.Watcher{
-		Template:    d.Sentinel,
-		KeptOnly:    len(d.Listed) > 0 && d.Sentinel.Password != nil && d.Sentinel.TLS == nil,
-		Reported:    told.reported,
-		Noticed:     func(sentinel.Notice) {},
-		Unreachable: told.unreachable,
-		Forbidden:   told.forbidden,
+		Template:     d.Sentinel,
+		WantFailover: d.failoverOnCrash,
+		KeptOnly:     len(d.Listed) > 0 && d.Sentinel.Password != nil && d.Sentinel.TLS == nil,
+		Reported:     told.reported,
+		Noticed:      func(sentinel.Notice) {},
+		Unreachable:  told.unreachable,
+		Forbidden:    told.forbidden,
 	}
 	for _, address := range d.Listed {
 		w.Keep(address, d.Name)
 	}
 	return w
+}
+
+// grant is what a user needs at a Sentinel.
+func (l *sentinelLog) grant() string {
+	if l.failoverOnCrash {
+		return watch.SentinelGrant + "; " + watch.FailoverGrant
+	}
+	return watch.SentinelGrant
 }
 
 // unreachableFor is after how long the log says that a Sentinel cannot be asked: a
@@ -49,7 +58,7 @@ func (l *sentinelLog) reported(r sentinel.Report) {
 	defer l.mu.Unlock()
 	if len(r.Refused) > 0 {
 		l.say(r.Address, "a Sentinel refuses some questions, so less is known of a failover before it happens",
-			errors.New("the user lacks a right"), "grant", watch.SentinelGrant)
+			errors.New("the user lacks a right"), "grant", l.grant())
 		return
 	}
 	if r.Subscribed.IsZero() { // only half of what is wanted

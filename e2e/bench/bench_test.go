@@ -181,7 +181,7 @@ func TestUpdate(t *testing.T) {
 	good[1].setup = setups[1]
 	b := &bench{}
 	lab.Check(t, b.show(good))
-	lab.Check(t, update(file, "e2e", report(append(b.lines, strings.Repeat("x", 150))...)))
+	lab.Check(t, update(file, "e2e", report(append(b.lines, crashLine(crashed()), strings.Repeat("x", 150))...)))
 	got, err = os.ReadFile(file)
 	lab.Check(t, err)
 	_, block, _ := strings.Cut(string(got), "<!-- written by make bench -->\n")
@@ -259,5 +259,29 @@ func TestQuantile(t *testing.T) {
 	}
 	if got := quantile(nil, 0.5); got != 0 || math.IsNaN(got) {
 		t.Errorf("of nothing: %v", got)
+	}
+}
+
+// crashed are results of all set-ups.
+func crashed() (all []*crashResult) {
+	for _, u := range crashSetups() {
+		for _, ms := range downAfters {
+			all = append(all, &crashResult{setup: u, downAfter: ms, write: sample{all: []float64{float64(ms) + 300}}})
+		}
+	}
+	return all
+}
+
+// TestShowCrashes: a set-up that failed says so, and a promise that is not kept is
+// missed.
+func TestShowCrashes(t *testing.T) {
+	b, results := &bench{}, crashed()
+	if err := b.showCrashes(results); err != nil || len(b.lines) != 1 || !strings.Contains(b.String(), "**missed**") {
+		t.Errorf("%v, %q\n%s", err, b.lines, b)
+	}
+	b = &bench{}
+	results[0].failed = errors.New("in vain")
+	if err := b.showCrashes(results); err == nil || len(b.lines) > 0 || !strings.Contains(b.String(), "in vain") {
+		t.Errorf("%v, %q\n%s", err, b.lines, b)
 	}
 }

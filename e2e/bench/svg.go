@@ -62,7 +62,7 @@ func draw(results []*result) []byte {
 	}
 	seconds := math.Ceil(slowest / 1000)
 	at := func(ms float64) float64 { return left + (right-left)*ms/(1000*seconds) }
-	height := 136 + float64(len(results)+2)*row
+	height := 152 + float64(len(results)+2)*row
 
 	c := &canvas{}
 	fmt.Fprintf(c, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%.0f\" viewBox=\"0 0 %d %.0f\" "+
@@ -87,7 +87,7 @@ func draw(results []*result) []byte {
 	c.text(wrongs, 79, "faint small", "start", "seconds, worst round")
 	c.text(width-20, 79, "faint small", "end", "worst round")
 
-	top, bottom := 92.0, height-34
+	top, bottom := 92.0, height-50
 	for s := 0.0; s <= seconds; s++ {
 		c.line(at(1000*s), top, at(1000*s), bottom, "line")
 		c.text(at(1000*s), bottom+15, "faint small", "middle", "%.0f", s)
@@ -105,7 +105,9 @@ func draw(results []*result) []byte {
 		c.row(r, y, at, longest)
 		y += row
 	}
-	c.text(20, height-14, "faint small", "start", "seconds, median of %d", failovers)
+	c.text(20, bottom+15, "faint small", "start", "seconds, median of %d", failovers)
+	c.text(20, height-14, "faint small", "start",
+		"* with --failover-on-crash, which is opt-in: a forced failover asks nobody's consent but ours")
 	fmt.Fprint(c, "</svg>\n")
 	return c.Bytes()
 }

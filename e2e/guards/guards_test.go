@@ -354,7 +354,7 @@ func TestFalseYes(t *testing.T) {
 		{
 			"a dead master is restarted, with its data",
 			0,
-			5 * time.Second,
+			2 * time.Second,
 			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
 				old.Must(t, "SET", "key", "value")
 				old.Must(t, "SAVE")
@@ -367,7 +367,7 @@ func TestFalseYes(t *testing.T) {
 		{
 			"a dead master is restarted, empty",
 			0,
-			5 * time.Second,
+			2 * time.Second,
 			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
 				old.Kill()
 				os.Remove(filepath.Join(old.Dir, "dump.rdb"))
@@ -407,7 +407,7 @@ func TestFalseYes(t *testing.T) {
 		{
 			"a hung master wakes after the failover",
 			0,
-			5 * time.Second,
+			2 * time.Second,
 			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
 				lab.Check(t, old.Signal(syscall.SIGSTOP))
 				n, at := w.promoted(t, old, begun)
@@ -431,7 +431,7 @@ func TestFalseYes(t *testing.T) {
 		{
 			"the old master of a planned SENTINEL FAILOVER",
 			atOnce,
-			5 * time.Second,
+			2 * time.Second,
 			func(t *testing.T, w *world, old *watched, begun time.Time) (*watched, time.Time) {
 				lab.Check(t, lab.Wait("a Sentinel begins a failover", func() (bool, error) {
 					out, err := w.Sentinels[rand.N(len(w.Sentinels))].Do("SENTINEL", "FAILOVER", lab.MasterName)
@@ -488,20 +488,25 @@ func TestFalseYes(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			var worst row
-			for range *runs {
+			quick := 0
+			for tries := 0; quick < *runs && tries < 3**runs; tries++ {
 				old := w.calm(t)
 				begun := time.Now()
 				old.Kill()
 				lab.Check(t, old.Restart())
-				lab.Check(t, old.daemon.Tracks("1"))
-				if next := w.calm(t); next != old {
+				lab.Check(t, lab.Wait("the node is believed, or another", func() (bool, error) {
+					return slices.ContainsFunc(w.nodes, func(n *watched) bool { return n.daemon.Track() == "1" }), nil
+				}))
+				<-time.After(15500*time.Millisecond - time.Since(begun)) // as the one-shot does
+				next := w.calm(t)
+				old.mu.Lock()
+				loaded, again := old.master, old.promoted.After(begun)
+				old.mu.Unlock()
+				if next != old || again {
 					t.Log("it was not quick enough")
 					continue
 				}
-				<-time.After(15500*time.Millisecond - time.Since(begun)) // as the one-shot does
-				old.mu.Lock()
-				loaded := old.master
-				old.mu.Unlock()
+				quick++
 				for way := range ways {
 					d, ok := old.says[way].since(loaded)
 					if !ok {
@@ -509,6 +514,9 @@ func TestFalseYes(t *testing.T) {
 					}
 					worst.worst(way, d)
 				}
+			}
+			if quick == 0 {
+				t.Error("no restart was quick enough")
 			}
 			t.Logf("delay%v", worst)
 			if worst[daemon] > 2200*time.Millisecond {

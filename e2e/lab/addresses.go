@@ -55,6 +55,7 @@ func (n *Network) watchAddresses(
 		unix.Close(fd)
 		return err
 	}
+	hosts := n.Hosts // others may be added, and are not watched
 	go func() {
 		defer unix.Close(fd)
 		buf, oob := make([]byte, 1<<16), make([]byte, 256)
@@ -76,13 +77,13 @@ func (n *Network) watchAddresses(
 			messages, _ := syscall.ParseNetlinkMessage(buf[:size])
 			for _, m := range messages {
 				addr, ok := addressOf(m)
-				if !ok || nsid >= len(n.Hosts) || !routes && isRoute(m) {
+				if !ok || nsid >= len(hosts) || !routes && isRoute(m) {
 					continue
 				}
 				where := place{nsid, addr}
 				was, is := held[where], held[where].after(m.Header.Type)
 				if held[where] = is; was.has() != is.has() {
-					seen(at, n.Hosts[nsid], addr, is.has())
+					seen(at, hosts[nsid], addr, is.has())
 				}
 			}
 		}

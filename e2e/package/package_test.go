@@ -245,6 +245,11 @@ func TestPackage(t *testing.T) {
 	m.must("dpkg --purge redis-is-master")
 
 	m.boot()
+	took := func(what string, since time.Time) { // the figures of the walk
+		t.Helper()
+		t.Logf("%s: %v", what, time.Since(since).Round(10*time.Millisecond))
+	}
+	installed := time.Now()
 	m.must("dpkg -i " + deb["1.0.0"])
 	const unit, second = "redis-is-masterd", "redis-is-masterd@second"
 	untouched := func(unit string) {
@@ -256,6 +261,7 @@ func TestPackage(t *testing.T) {
 	untouched(second)
 	m.says("redis-is-master redis-is-master 755", "stat -c '%U %G %a' /run/redis-is-master")
 	m.must("systemd-analyze --man=no verify /usr/lib/systemd/system/redis-is-masterd.service")
+	m.must("cd /usr/share/doc/redis-is-master/examples && test -s haproxy.cfg -a -s keepalived/README.md")
 	directory := m.must("stat -c %i /run/redis-is-master")
 
 	m.says("root root 640", "stat -c '%U %G %a' /etc/redis-is-master/redis-is-masterd.env")
@@ -290,6 +296,7 @@ func TestPackage(t *testing.T) {
 	}
 	m.says("redis-is-master root 400", "stat -c '%U %G %a' /etc/redis-is-master/password")
 	m.until("1", "cat /run/redis-is-master/master")
+	took("from the install to a yes, with a password that is typed later", installed)
 	m.says(pid, "systemctl show -p MainPID --value "+unit)
 	m.must("systemctl show -p StatusText --value " + unit + " | grep -q '^yes, 127.0.0.1:6379 is master: ok'")
 
@@ -315,12 +322,16 @@ func TestPackage(t *testing.T) {
 			"' ] && exit; sleep 0.1; done; exit 1") // it asks every 30 s
 	}
 	refused("0")
+	rotated := time.Now()
 	m.must("redis-cli -a " + password + " CONFIG SET requirepass new-" + password)
 	refused("1")
+	took("from a new password to the warning", rotated)
 	m.until("1", "journalctl -u "+unit+" -p warning | grep -c 'the password is refused'")
 	m.says("1", "cat /run/redis-is-master/master")
+	rotated = time.Now()
 	m.write("/etc/redis-is-master/password", "new-"+password+"\n", 0o400)
 	refused("0")
+	took("from the file with the new password to its use", rotated)
 	m.must("redis-cli -a new-" + password + " CLIENT KILL TYPE normal")
 	m.until("1", "cat /run/redis-is-master/master")
 	m.must("redis-cli -a new-" + password + " CONFIG SET requirepass " + password)
@@ -449,8 +460,10 @@ func TestPackage(t *testing.T) {
 	m.must("redis-cli -a " + password + " REPLICAOF 127.0.0.1 6380")
 	m.until("0", "cat /run/redis-is-master/master")
 	m.must("mount -o remount,size=16M /run && ! cat /dev/zero >/run/full")
+	promoted := time.Now()
 	m.must("redis-cli -a " + password + " REPLICAOF NO ONE")
 	m.until("1", "cat /run/redis-is-master/master")
+	took("from the promotion to the 1, with a full /run", promoted)
 	m.must("rm /run/full && mount -o remount,size=50% /run")
 
 	// With the drop-in it holds the VIP itself, and whatever ends it takes that
@@ -525,21 +538,46 @@ func TestPackage(t *testing.T) {
 	}
 	m.must("systemctl stop redis-is-masterd@third")
 
-	// An upgrade keeps the settings and the running daemon.
+	// An upgrade and a downgrade keep the settings and the process of the daemon, and replace its program: nobody sees
+	// a no. Both reload what runs, and say so.
 	m.must("systemctl enable " + unit + " " + second)
-	m.must("dpkg -i " + deb["1.0.1"])
+	pid = m.must("systemctl show -p MainPID --value " + unit)
+	m.must("(while sleep 0.002; do read -r n </run/redis-is-master/master || n=none; [ \"$n\" = 1 ] || echo \"$n\"; " +
+		"done >/root/track 2>&1 & echo $! >/root/watching)")
+	for _, version := range []string{"1.0.1", "1.0.0", "1.0.1"} {
+		before := m.must("journalctl -u " + unit + " | grep -c 'msg=reloaded ' || true")
+		out := m.must("dpkg -i " + deb[version])
+		if !strings.Contains(out, "reloading "+unit+".service, which keeps its answer") {
+			t.Errorf("dpkg -i of %s says %s", version, out)
+		}
+		m.until("reloaded", "test $(journalctl -u "+unit+" | grep -c 'msg=reloaded ') -gt "+before+" && echo reloaded")
+		m.until("found", "redis-is-master --cached -o json | grep -q '\"daemon\":{\"version\":\"v"+version+
+			"\"' && echo found")
+		m.says(pid, "systemctl show -p MainPID --value "+unit)
+		m.until("running", "systemctl show -p SubState --value "+unit)
+	}
+	m.must("for i in 1 2 3; do systemctl reload " + unit + "; done")
+	m.until("running", "systemctl show -p SubState --value "+unit)
+	m.must("kill $(cat /root/watching)")
+	m.says("", "cat /root/track")
+	m.says("0", "systemctl show -p NRestarts --value "+unit)
 	m.says(pid, "systemctl show -p MainPID --value "+unit)
 	m.says("no", "systemctl show -p NeedDaemonReload --value "+unit)
 	m.says("failed", "systemctl is-active "+second)
 	m.says("1", "cat /run/redis-is-master/master")
 	m.says(strings.TrimSpace(options), "cat /etc/redis-is-master/redis-is-masterd.env")
 	m.says("redis-is-masterd v1.0.1", "redis-is-masterd --version || true")
-	m.must(member + "redis-is-master --cached") // the new one, of the old daemon
-	m.must("needrestart -r a")
+	m.must(member + "redis-is-master --cached")
+	// needrestart reloads, too, where the program is another one and nobody has reloaded.
+	const replace = "cp -p /usr/sbin/redis-is-masterd /root/new && mv /root/new /usr/sbin/redis-is-masterd && "
+	before := m.must("journalctl -u " + unit + " | grep -c 'msg=reloaded '")
+	m.must(replace + "needrestart -r a")
+	m.must("test $(journalctl -u " + unit + " | grep -c 'msg=reloaded ') -gt " + before)
 	m.says(pid, "systemctl show -p MainPID --value "+unit)
 	m.must(
-		"mv /etc/needrestart/conf.d/redis-is-master.conf /root && needrestart -r a " +
-			"&& mv /root/redis-is-master.conf /etc/needrestart/conf.d",
+		replace +
+			"mv /etc/needrestart/restart.d/redis-is-masterd.service /root && needrestart -r a " +
+			"&& mv /root/redis-is-masterd.service /etc/needrestart/restart.d",
 	)
 	m.must(fmt.Sprintf("test $(systemctl show -p MainPID --value %s) != %s", unit, pid))
 	m.until("1", "cat /run/redis-is-master/master")
@@ -561,6 +599,14 @@ func TestPackage(t *testing.T) {
 	m.must("cp /usr/share/doc/redis-is-master/examples/keepalived/track-file.conf /etc/keepalived/keepalived.conf")
 	m.must("systemctl start keepalived")
 	m.until("1", "journalctl -u keepalived | grep -c 'redis_is_masterd_alive) succeeded'")
+	// A directory that was made anew is one that keepalived has lost.
+	removed := time.Now()
+	m.must("systemctl stop " + unit + " && rm -r /run/redis-is-master && systemctl start " + unit)
+	const lately = "journalctl -u " + unit + " --since -1min"
+	m.until("found", lately+" -p warning | grep -q 'keepalived does not follow' && echo found")
+	took("from the removal of the directory to the warning", removed)
+	m.must("systemctl restart keepalived")
+	m.until("found", lately+" | grep -q 'keepalived follows again' && echo found")
 	m.must("systemctl stop keepalived")
 
 	// A removal leaves a 0 and the settings, a purge nothing.

@@ -148,6 +148,7 @@ func (l *linter) instance(i *statement, all []tracked) {
 	if !l.refresh && !isRefresh(i.last("garp_master_refresh")) {
 		l.hint(i.place, "a switch or host that misses the announcement of a VIP goes on sending to the old node: "+
 			"add garp_master_refresh 60")
+		l.topic(TopicGARP)
 	}
 	l.election(i, fault || !role, promotion, least)
 	l.networkd(i.last("interface"))

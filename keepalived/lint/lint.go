@@ -26,7 +26,22 @@ type Finding struct {
 	Line int
 	Hint bool // it may be meant so
 	Text string
+	// Topic is set where a program may want to show the finding apart.
+	Topic Topic
 }
+
+// A Topic is what some findings have in common.
+type Topic string
+
+// The topics. Most findings have none.
+const (
+	TopicSecurity Topic = "security" // enable_script_security, and who runs the scripts
+	TopicGARP     Topic = "garp"     // whether the VIP is announced again
+	TopicNetworkd Topic = "networkd" // whether systemd-networkd removes the VIP
+)
+
+// topic marks the finding that was made last.
+func (l *linter) topic(t Topic) { l.findings[len(l.findings)-1].Topic = t }
 
 func (f Finding) String() string {
 	hint := ""
@@ -98,6 +113,7 @@ func (l *linter) global() {
 	if !l.security {
 		l.found(at, "keepalived runs a script as root even if others can write to it: "+
 			"add enable_script_security to global_defs")
+		l.topic(TopicSecurity)
 	}
 	for _, s := range scripts {
 		if u := s.last("user"); u != nil {
@@ -105,6 +121,7 @@ func (l *linter) global() {
 		} else if l.user == "" && !l.host.User("keepalived_script") {
 			l.found(s.place, "there is no script_user and no user keepalived_script: keepalived runs the script as root, "+
 				"or ignores it where enable_script_security is set: add script_user to global_defs")
+			l.topic(TopicSecurity)
 		}
 	}
 }
@@ -112,5 +129,6 @@ func (l *linter) global() {
 func (l *linter) exists(at place, name string) {
 	if name != "" && !l.host.User(name) {
 		l.found(at, "there is no user "+name+", so keepalived ignores the scripts of that user: create the user")
+		l.topic(TopicSecurity)
 	}
 }

@@ -33,6 +33,7 @@ func (l *linter) networkd(link *statement) {
 	default:
 		l.hint(link.place, "systemd-networkd manages "+name+" by "+file+", and removes the VIP when it is restarted: "+
 			"add KeepConfiguration=static to the section [Network]")
+		l.topic(TopicNetworkd)
 	}
 }
 

@@ -53,7 +53,10 @@ func (s *Socket) owner() (uid uint32, err error) {
 	if !local(at.Addr()) {
 		return 0, ErrNoOwner
 	}
-	return listener(at)
+	if uid, err = listener(at); err != nil {
+		return 0, ErrNoOwner
+	}
+	return uid, nil
 }
 
 func local(a netip.Addr) bool {
@@ -141,7 +144,7 @@ func newSockDiag() (fd int, err error) {
 }
 
 // listener asks the kernel for the owner of the socket that listens at an
-// address, which may be bound to all of them.
+// address, which may be bound to all of them. Its error is ENOENT if there is none.
 func listener(at netip.AddrPort) (uid uint32, err error) {
 	sockDiag.Lock()
 	defer sockDiag.Unlock()
@@ -151,7 +154,7 @@ func listener(at netip.AddrPort) (uid uint32, err error) {
 	}
 	fd, err := newSockDiag()
 	if err != nil {
-		return 0, ErrNoOwner
+		return 0, err
 	}
 	defer unix.Close(fd)
 	return listenerBy(fd, 0, at)
@@ -179,6 +182,8 @@ func listenerBy(fd int, sequence uint32, at netip.AddrPort) (uid uint32, err err
 		case err != nil:
 			return 0, ErrNoOwner
 		case n < unix.SizeofNlMsghdr || binary.NativeEndian.Uint32(reply[8:]) != sequence:
+		case binary.NativeEndian.Uint16(reply[4:]) == unix.NLMSG_ERROR && n >= unix.SizeofNlMsghdr+4:
+			return 0, unix.Errno(-int32(binary.NativeEndian.Uint32(reply[unix.SizeofNlMsghdr:])))
 		case n < uidAt+4 || binary.NativeEndian.Uint16(reply[4:]) != byFamily:
 			return 0, ErrNoOwner
 		default:

@@ -42,6 +42,7 @@ type Config struct {
 	PromotionFile bool          // the promotion's epoch is added to the priority
 	WriteEvery    time.Duration // of the client; 20 ms
 	Watch         bool          // daemons that are a [Watcher] are connected to the Sentinels
+	CrashFailover bool          // and ask for a failover when their Redis is gone
 	Blind         uint64        // bit 8*i+j: the daemon of node i cannot reach the Sentinel j, as by a firewall
 
 	// UntilSettled ends a history when nothing has happened for 20 s, its last

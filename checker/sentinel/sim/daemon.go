@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"redis-is-master/checker"
@@ -71,6 +72,20 @@ type Watcher interface {
 	// call, and Silent whether they shall be asked four times a second.
 	Ask() bool
 	Silent() bool
+	// Failover is the Sentinel to be asked for a failover now, and the name of the
+	// master; the address is empty for none. FailoverReplied is what came of that.
+	Failover(now time.Time) (sentinel, name string)
+	FailoverReplied(now time.Time, sentinel, name string, r checker.FailoverResult)
+}
+
+// A Reloader is a [Daemon] that can be replaced in its process.
+type Reloader interface {
+	Daemon
+	// Reload replaces the program: all connections are lost, and Unsubscribed and
+	// Disconnected are not called.
+	Reload(now time.Time)
+	// Remember writes the state file, at the end.
+	Remember(now time.Time)
 }
 
 // What the daemon does when, see Monitor and hello.Listener.
@@ -122,6 +137,7 @@ type lifetime struct {
 	again        bool          // a tick or a wake came while a probe was under way
 	subscription uint64        // its number
 	watching     []*watching
+	program      int // raised by every reload
 }
 
 func newRunner(w *World, node int, d Daemon) *runner {
@@ -164,6 +180,41 @@ func (d *runner) kill(power bool) {
 	})
 }
 
+// reload replaces the program. What its outputs have said stands until the next one runs,
+// which makes all connections anew.
+func (d *runner) reload() (end func()) {
+	r, ok := d.daemon.(Reloader)
+	if !ok || !d.alive || d.stops > 0 {
+		return nil
+	}
+	r.Reload(d.now())
+	d.program++
+	d.closedByUs = d.closedByUs || d.spoke
+	d.conn, d.spoke, d.probing = nil, false, false
+	d.subscription++
+	for _, x := range d.watching {
+		x.conn, x.stood = nil, false
+	}
+	for _, c := range slices.Clone(d.conns) {
+		c.close(0)
+	}
+	life := d.life
+	d.stop()
+	return func() {
+		d.run(life, func() {
+			d.check()
+			d.subscribe()
+			for _, x := range d.watching {
+				if x.conn == nil {
+					x.connect()
+				}
+			}
+			d.update()
+		})
+		d.resume(life)
+	}
+}
+
 // update asks the daemon for its answer and what it wants.
 func (d *runner) update() {
 	if a := d.daemon.Answer(d.now()); !d.told || a != d.answer {
@@ -181,6 +232,7 @@ func (d *runner) update() {
 			}
 		}
 	}
+	d.failover()
 	if d.daemon.Wake() {
 		d.check()
 	}

@@ -24,6 +24,7 @@ func Draw(seed uint64) Config {
 		UntilSettled:    true,
 	}
 	c.Watch = seed%3 > 0 && c.Profile != ProfileScript // which asks for itself
+	c.CrashFailover = c.Watch && seed%2 == 0
 	at := 5*time.Second + time.Duration(r.Int64N(int64(3*time.Second)))
 	planned := time.Duration(0)
 	for range 1 + r.IntN(5) {
@@ -42,6 +43,7 @@ func Draw(seed uint64) Config {
 			at += min(f.For, 20*time.Second)
 		}
 	}
+	c.Faults = append(c.Faults, drawReloads(seed, c.Faults)...)
 	last := at
 	for _, f := range c.Faults {
 		last = max(last, f.At+f.For)
@@ -54,6 +56,21 @@ func Draw(seed uint64) Config {
 		}
 	}
 	return c
+}
+
+// drawReloads draws upgrades and restarts of the daemons, each while something else
+// happens. They have random numbers of their own: the rest of a history is as without them.
+func drawReloads(seed uint64, others []Fault) (faults []Fault) {
+	for i, kind := range []FaultKind{ReloadDaemon, RestartDaemon} {
+		r := rand.New(rand.NewPCG(seed, 3+uint64(i)))
+		for range r.IntN(5 - 2*i) {
+			f := Fault{Kind: kind, Node: []int{OnMaster, OnReplica, OnOther}[r.IntN(3)],
+				At:  others[r.IntN(len(others))].At + logarithmic(r, time.Millisecond, 10*time.Second),
+				For: logarithmic(r, 10*time.Millisecond, 80*time.Millisecond)}
+			faults = append(faults, f)
+		}
+	}
+	return faults
 }
 
 // logarithmic draws a duration whose logarithm is evenly distributed.

@@ -115,11 +115,13 @@ func majority(names []int) string {
 	return ""
 }
 
-// known notes that a Sentinel knows of a promotion.
+// known notes that a Sentinel knows of a promotion: of the last that its epoch allows, for
+// one before may have been given up.
 func (f *Facts) known(e Event) {
-	for i := range f.promotions {
+	for i := range slices.Backward(f.promotions) {
 		if p := &f.promotions[i]; p.Node == e.Other && e.Epoch >= p.Epoch && p.Epoch > 0 {
 			p.known = append(p.known, e)
+			return
 		}
 	}
 }
@@ -272,10 +274,10 @@ func (f *Facts) touched(node int, t time.Duration) bool {
 			return false
 		}
 		switch e.Kind {
-		case PromotionEvent:
+		case PromotionEvent, AsksEvent:
 			return true
-		case SaidEvent:
-			return e.What == "+sdown" && e.Other == node
+		case SaidEvent: // a failover that TILT has interrupted goes on after it
+			return e.What == "+sdown" && e.Other == node || e.What == "-tilt"
 		case FaultEvent:
 			return e.Node == node || e.Other == node || slices.Contains(touchAll, e.Fault)
 		}

@@ -3,6 +3,8 @@ package sim
 import (
 	"fmt"
 	"time"
+
+	"redis-is-master/checker"
 )
 
 // A failoverStep is a state of the failover state machine of a Sentinel.
@@ -162,13 +164,22 @@ func (s *Sentinel) Failover(coordinated bool) bool {
 	if !s.alive || s.stops > 0 {
 		return false
 	}
-	m := s.masters[0]
-	if m.failover || s.selectSlave(m) == nil {
-		return false
+	return s.failoverCommand(s.masters[0], coordinated) == checker.FailoverAsked
+}
+
+// failoverCommand models sentinelCommand's FAILOVER.
+func (s *Sentinel) failoverCommand(m *instance, coordinated bool) checker.FailoverResult {
+	switch {
+	case m == nil:
+		return checker.FailoverRefused
+	case m.failover:
+		return checker.FailoverOther
+	case s.selectSlave(m) == nil:
+		return checker.FailoverNoReplica
 	}
 	s.startFailover(m)
 	m.forced, m.coordinated = true, coordinated
-	return true
+	return checker.FailoverAsked
 }
 
 // selectSlave models sentinelSelectSlave.

@@ -42,6 +42,8 @@ const (
 	SuspendHost   FaultKind = "host suspended"              // and its monotonic clock stands still
 	KillDaemon    FaultKind = "kill -9 of the daemon"       // and a start after For
 	HangDaemon    FaultKind = "SIGSTOP of the daemon"       //
+	ReloadDaemon  FaultKind = "SIGHUP of the daemon"        // the next program runs after For
+	RestartDaemon FaultKind = "restart of the daemon"       // SIGTERM, and a start after For
 	NoResolver    FaultKind = "no name server"              //
 )
 
@@ -185,7 +187,9 @@ func (k FaultKind) ofNetwork() bool {
 	return slices.Contains([]FaultKind{Isolate, Deaf, Mute, CutPair, Loss, Delay, InterfaceDown}, k)
 }
 
-func (k FaultKind) ofDaemon() bool { return k == KillDaemon || k == HangDaemon || k == NoResolver }
+func (k FaultKind) ofDaemon() bool {
+	return slices.Contains([]FaultKind{KillDaemon, HangDaemon, ReloadDaemon, RestartDaemon, NoResolver}, k)
+}
 
 func (r *Redis) suffer(f Fault) (end func()) {
 	if f.Kind == KillRedis {
@@ -343,6 +347,15 @@ func (d *runner) suffer(f Fault) (end func()) {
 		return d.start
 	case HangDaemon:
 		return d.pauseFor()
+	case ReloadDaemon:
+		return d.reload()
+	case RestartDaemon:
+		if r, ok := d.daemon.(Reloader); ok && d.alive && d.stops == 0 {
+			r.Remember(d.now())
+			d.kill(true)
+			d.w.vrrp[d.node].track(d.answer)
+		}
+		return d.start
 	}
 	d.w.noResolver++
 	return func() { d.w.noResolver-- }

@@ -19,6 +19,7 @@ const (
 	SentinelEvent  Kind = "process"  // the host's Sentinel is [Up] or [Down]
 	AnswerEvent    Kind = "answer"   // what the node's daemon says: Yes, and the reason
 	PromotionEvent Kind = "promoted" // the node became master by Cause
+	AsksEvent      Kind = "asks"     // the node's daemon asks the Sentinel of Other for a failover
 	WriteEvent     Kind = "write"    // the first of several writes through the VIP that the node acknowledged
 )
 
@@ -107,6 +108,10 @@ func (h *History) promoted(at time.Duration, node int, cause Cause) {
 		Cause: cause})
 }
 
+func (h *History) asks(at time.Duration, node, sentinel int) {
+	h.put(at, Event{Node: node, Kind: AsksEvent, What: "for a failover", Other: sentinel})
+}
+
 func (h *History) answer(at time.Duration, node int, a Answer) {
 	h.put(at, Event{Node: node, Kind: AnswerEvent, What: a.Reason, Other: none, Epoch: a.Epoch, Yes: a.Yes})
 }
@@ -193,6 +198,9 @@ func (e Event) text() string {
 		}
 		by := hostName(e.Cause.Sentinel)
 		return fmt.Sprintf("to master, %s, by the Sentinel of %s, epoch %d", e.What, by, e.Epoch)
+	}
+	if e.Kind == AsksEvent {
+		return "the daemon asks the Sentinel of " + hostName(e.Other) + " for a failover"
 	}
 	if e.Kind == SentinelEvent {
 		return "the Sentinel is " + e.What

@@ -56,7 +56,8 @@ func DefaultBounds(c Config) Bounds {
 	b := Bounds{
 		Announced: 3200 * time.Millisecond, Unannounced: 6 * time.Second, Rejoin: 9500 * time.Millisecond,
 		CutOff: 7 * time.Second, NotMaster: 250 * time.Millisecond, Hung: 1100 * time.Millisecond, Settled: 16 * time.Second,
-		TwoVIPs: 5 * time.Millisecond, Untouched: 35 * time.Second,
+		TwoVIPs:   25 * time.Millisecond, // one advert, which a busy machine sends 20 ms late
+		Untouched: 35 * time.Second,
 	}
 	if c.Profile == ProfileWeight {
 		b.TwoVIPs = 100 * time.Millisecond
@@ -99,6 +100,7 @@ const (
 	NotSettled  = "the master is not believed"
 	Refused     = "an untouched master is refused"
 	LostWrites  = "a write is lost that a superseded master acknowledged"
+	Unbacked    = "a failover is asked for that a majority does not back"
 )
 
 // An Invariant looks for what may never be.
@@ -119,6 +121,7 @@ func Invariants() []Invariant {
 		{NotSettled, (*Facts).notSettled},
 		{Refused, (*Facts).refused},
 		{LostWrites, (*Facts).lostWrites},
+		{Unbacked, (*Facts).unbacked},
 	}
 }
 
@@ -162,16 +165,29 @@ func (f *Facts) taken() (found []Violation) {
 			if agreed == "" || agreed == hostName(node) || f.roleOf(agreed, s.from) == Replica {
 				continue
 			}
-			if f.promotedBefore(node, s.from) {
+			if f.promotedBefore(node, s.from) || f.knewNothing(node, s.from) {
 				continue
 			}
-			if i > 0 && s.from-spans[i-1].to < f.b.Hung && f.inWindow(node, s.from) {
-				continue // the yes of before goes on
+			goesOn := i > 0 && s.from-spans[i-1].to < f.b.Hung // the yes of before
+			if (goesOn || overlap(f.cut[node], s.from-f.b.Announced, s.from)) && f.inWindow(node, s.from) {
+				continue
 			}
 			found = append(found, f.violation(s.from, node, "turns to yes, and the Sentinels agree on %s", agreed))
 		}
 	}
 	return found
+}
+
+// knewNothing reports whether the host lost power while it was cut off with its own
+// Sentinel, and hears only that one: then it is as a host whose other Sentinels have
+// died, until it hears of what happened.
+func (f *Facts) knewNothing(node int, t time.Duration) bool {
+	return slices.ContainsFunc(f.faults, func(e Event) bool {
+		off := e.Fault == PowerOff && !e.Ends && e.Node == node && e.At < t
+		return off && slices.ContainsFunc(f.cut[node], func(s span) bool {
+			return s.what != string(PowerOff) && s.overlaps(e.At, e.At+1) && t < s.to+f.b.Rejoin
+		})
+	})
 }
 
 // promotedBefore reports whether a node was promoted in the last moments before
@@ -206,13 +222,16 @@ func (f *Facts) inWindow(node int, t time.Duration) bool {
 }
 
 // unannounced finds a node that is believed although no Sentinel learns of its
-// promotion, and the old master lives.
+// promotion, the old master lives, and two Sentinels live that could say so.
 func (f *Facts) unannounced() (found []Violation) {
 	for _, p := range f.promotions {
 		if !p.byElection() || p.announced != 0 {
 			continue
 		}
 		limit, until := f.rejoined(p.Node, p.At, p.At+f.b.Unannounced), f.next(p.Node, p.At)
+		if f.sentinelsUp(p.At, limit) < 2 {
+			continue
+		}
 		for _, s := range f.yes[p.Node] {
 			t := max(limit, s.from)
 			if s.overlaps(limit, until) && f.lives(at(f.agreed, p.At), p.At, t) && at(f.agreed, t) != hostName(p.Node) {
@@ -223,6 +242,22 @@ func (f *Facts) unannounced() (found []Violation) {
 		}
 	}
 	return found
+}
+
+// sentinelsUp counts the Sentinels that ran all the time.
+func (f *Facts) sentinelsUp(from, to time.Duration) (n int) {
+	for i := range f.names {
+		up := false
+		for _, e := range f.h.Events {
+			if e.Kind == SentinelEvent && e.Node == i && e.At <= to {
+				up = e.What == Up && e.At <= from
+			}
+		}
+		if up {
+			n++
+		}
+	}
+	return n
 }
 
 // notMaster finds a yes on a node whose Redis is no master, or does not answer.
@@ -414,4 +449,42 @@ func (f *Facts) excused(a Ack) bool {
 		}
 	}
 	return false
+}
+
+// unbacked finds a daemon that asks for a failover though its Redis lives, or though
+// it is out of touch with the majority of the Sentinels, or they name another.
+func (f *Facts) unbacked() (found []Violation) {
+	const lately = 750 * time.Millisecond // an answer and the question may be that far apart
+	for _, e := range f.h.Events {
+		if e.Kind != AsksEvent {
+			continue
+		}
+		from, host := e.At-lately, hostName(e.Node)
+		reached := 0
+		for i := range f.names {
+			if f.inTouch(i, from, e.At) {
+				reached++
+			}
+		}
+		is := func(what string) func(span) bool {
+			return func(s span) bool { return s.what == what && s.overlaps(from, e.At+1) }
+		}
+		switch {
+		case !slices.ContainsFunc(f.role[e.Node], is(Down)):
+			found = append(found, f.violation(e.At, e.Node, "asks, and its Redis lives"))
+		case !slices.ContainsFunc(f.agreed, is(host)):
+			found = append(found, f.violation(e.At, e.Node, "asks, and no majority names it"))
+		case !f.inTouch(e.Node, from, e.At), 2*reached <= len(f.names):
+			found = append(found, f.violation(e.At, e.Node, "asks, and reaches no majority"))
+		}
+	}
+	return found
+}
+
+// inTouch reports whether a host was not cut off from all others all the time.
+func (f *Facts) inTouch(host int, from, to time.Duration) bool {
+	return !slices.ContainsFunc(f.cut[host], func(s span) bool {
+		cut := []string{string(Isolate), string(Deaf), string(Mute), string(InterfaceDown), string(PowerOff)}
+		return slices.Contains(cut, s.what) && s.from <= from && s.to >= to
+	})
 }

@@ -233,6 +233,12 @@ func (c *conn) close(side int) {
 	e.proc.forget(c)
 }
 
+// reset ends the connection on a side, and what was not sent is lost.
+func (c *conn) reset(side int) {
+	c.end[side].queue = nil
+	c.close(side)
+}
+
 // tell sends the end of the connection.
 func (c *conn) tell(side int) {
 	e := &c.end[side]

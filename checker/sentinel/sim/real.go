@@ -18,6 +18,8 @@ type Real struct {
 	w      *World
 	node   int
 	guard  sentinel.Guard
+	crash  sentinel.Crash
+	again  time.Time // when a check is due that a refused one asked for
 	ledger checker.Ledger
 	wake   bool
 	ask    bool // all Sentinels at once
@@ -43,10 +45,30 @@ func (d *Real) Start(now time.Time) {
 	gap := sentinel.WatchGap(probeEvery, probeTimeout, maxAge)
 	*d = Real{Decide: d.Decide, w: d.w, node: d.node, guard: sentinel.Guard{Gap: gap, Decide: d.Decide, Began: now},
 		memory: d.memory, boots: d.boots, subscribed: make(map[string]time.Time)}
+	d.crash = sentinel.Crash{Guard: &d.guard, MaxLag: maxUnreplicated}
 	if d.boots == d.w.hosts[d.node].boots {
 		d.guard.Recall(d.memory)
 	}
 	d.ledger.Begin(now)
+}
+
+// Reload implements [Reloader]: the Guard's record is that which the daemon hands over.
+func (d *Real) Reload(now time.Time) {
+	record, err := d.guard.Record(now)
+	if err == nil {
+		d.guard = sentinel.Guard{Gap: d.guard.Gap, Decide: d.Decide}
+		err = d.guard.Restore(now, record)
+	}
+	if err != nil {
+		panic(err)
+	}
+	clear(d.subscribed)
+	d.crash, d.again = sentinel.Crash{Guard: &d.guard, MaxLag: maxUnreplicated}, time.Time{}
+}
+
+// Remember implements [Reloader].
+func (d *Real) Remember(now time.Time) {
+	d.memory, d.boots, d.remembered = d.guard.Memory(), d.w.hosts[d.node].boots, now
 }
 
 // Probed implements [Daemon]; it is what Monitor.check does.
@@ -68,6 +90,17 @@ func (d *Real) Probed(asked, now time.Time, o checker.Observation, err error) {
 		}
 	}
 	c.Verdict = checker.Policy{}.Judge(c.Observation, err)
+	d.again = time.Time{}
+	switch {
+	case err == nil:
+		d.crash.Answered(sentinel.Answer{Asked: asked, Now: now, Observation: c.Observation}, c.Suspended, true)
+	case err == errRefused:
+		var gone bool
+		d.again, gone = d.crash.Refused(asked)
+		d.ask = d.ask || gone
+	default:
+		d.crash.Silent()
+	}
 	d.vouch(now)
 	d.ledger.Take(c, now)
 	d.ask = d.ask || d.Silent()
@@ -79,6 +112,28 @@ func (d *Real) suspended() time.Duration { return d.w.hosts[d.node].suspended }
 // vouch tells the ledger what the Sentinels say for a node that is silent.
 func (d *Real) vouch(now time.Time) {
 	d.ledger.Vouch(now, d.guard.Vouch(now))
+}
+
+// maxUnreplicated is how far behind the closest replica may be, in commands of the
+// stream.
+const maxUnreplicated = 100
+
+// Failover implements [Watcher]; it is what Confirmer.replace does.
+func (d *Real) Failover(now time.Time) (address, name string) {
+	to, ok := d.crash.Next(now, d.suspended())
+	if !ok {
+		return "", ""
+	}
+	d.on(now, sentinel.Requested{Now: now, To: to})
+	d.crash.Ask(now, to)
+	d.memory, d.boots, d.remembered = d.guard.Memory(), d.w.hosts[d.node].boots, now
+	return to.Address, to.Name
+}
+
+// FailoverReplied implements [Watcher].
+func (d *Real) FailoverReplied(now time.Time, address, name string, r checker.FailoverResult) {
+	d.on(now, sentinel.Replied{Now: now, To: sentinel.Watched{Address: address, Name: name}, Result: r})
+	d.crash.Replied(now, r)
 }
 
 // Silent implements [Watcher].
@@ -121,6 +176,7 @@ func (d *Real) Replied(asked, now time.Time, address string, m MasterReply, ok b
 	us, unresolved := d.names(m.Address)
 	local := strings.HasPrefix(address, d.w.Config.hostIP(d.node)+":")
 	d.on(now, sentinel.Told{Now: now, Report: r, NamesUs: us, Local: local, Unresolved: unresolved})
+	d.crash.Follow(now)
 }
 
 // names reports whether an address is that of the node, or a name that cannot be
@@ -189,16 +245,25 @@ func (d *Real) Heard(now time.Time, h Hello, names Match, local bool) {
 }
 
 // Timer implements [Daemon].
-func (d *Real) Timer(time.Time) {}
+func (d *Real) Timer(now time.Time) {
+	if !d.again.IsZero() && !now.Before(d.again) {
+		d.again, d.wake = time.Time{}, true
+	}
+}
 
-// Next implements [Daemon]: when the status becomes stale.
+// Next implements [Daemon]: when a refused check is repeated, and when the status
+// becomes stale.
 func (d *Real) Next() time.Time {
 	now := d.w.Clock(d.node)
 	s := d.ledger.Status(now, d.suspended(), "")
-	if !s.Fresh() {
+	stale := now.Add(maxAge - s.Age + time.Millisecond)
+	switch {
+	case d.w.Config.CrashFailover && d.again.After(now) && (!s.Fresh() || d.again.Before(stale)):
+		return d.again
+	case !s.Fresh():
 		return time.Time{}
 	}
-	return now.Add(maxAge - s.Age + time.Millisecond)
+	return stale
 }
 
 // Wake implements [Daemon].

@@ -31,3 +31,15 @@ func TestReal(t *testing.T) {
 	}
 	t.Logf("%d histories, %.0f a second", n, float64(n)/time.Since(begun).Seconds())
 }
+
+// TestFound repeats drawn histories that once violated an invariant.
+func TestFound(t *testing.T) {
+	for seed, what := range map[uint64]string{
+		1007058: "two masters are named at one epoch, and one of them follows the node",
+		1001421: "a host is suspended for less than a second",
+	} {
+		for _, f := range Attack(seed, 1, NewReal, BoundsOf) {
+			t.Errorf("%s: %s", what, f)
+		}
+	}
+}

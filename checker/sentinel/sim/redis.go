@@ -660,7 +660,7 @@ func (r *Redis) observe() checker.Observation {
 	o := checker.Observation{
 		Role: checker.RoleMaster, WireRole: "master", Version: r.w.Config.Version, RunID: r.runID,
 		Uptime: (r.w.now - r.started).Truncate(time.Second), Loading: r.loading(), TCPPort: port, Offset: r.offset,
-		Failover: string(r.failover), LastIO: -1, Behind: -1, GoodReplicas: -1,
+		Failover: string(r.failover), LastIO: -1, Behind: -1, GoodReplicas: -1, Unreplicated: -1,
 	}
 	if r.master != none {
 		o.Role, o.WireRole = checker.RoleReplica, "slave"
@@ -686,6 +686,9 @@ func (r *Redis) observe() checker.Observation {
 		}
 		if lag <= time.Second {
 			o.Followers = append(o.Followers, r.w.Config.IP(x.node))
+			if behind := max(r.offset-x.ackOff, 0); o.Unreplicated < 0 || behind < o.Unreplicated {
+				o.Unreplicated = behind
+			}
 		}
 	}
 	return o

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"redis-is-master/checker"
 )
 
 // A MasterReply is what SENTINEL MASTER name says (addReplySentinelRedisInstance),
@@ -186,6 +188,64 @@ func (x *watching) published(channel, payload string) {
 			x.watcher.Published(x.d.now(), x.address, channel, payload)
 			x.d.update()
 			x.ask()
+		}
+	})
+}
+
+// Times of asking for a failover, see watch.Confirmer.
+const (
+	failoverWrite   = 2 * time.Millisecond // to the state file, at most
+	failoverValid   = 250 * time.Millisecond
+	failoverTimeout = 500 * time.Millisecond
+)
+
+// failover asks a Sentinel for a failover if the daemon wants it. The host may stand
+// still between the decision and the question.
+func (d *runner) failover() {
+	if len(d.watching) == 0 || !d.w.Config.CrashFailover {
+		return
+	}
+	address, name := d.watching[0].watcher.Failover(d.now())
+	if address == "" {
+		return
+	}
+	decided, suspended, program := d.w.now, d.w.hosts[d.host].suspended, d.program
+	d.after(d.w.between(0, failoverWrite), func() {
+		if program != d.program {
+			return
+		}
+		for _, x := range d.watching {
+			if x.address == address && x.stood && d.w.now-decided+d.w.hosts[d.host].suspended-suspended < failoverValid {
+				x.failover(name)
+				return
+			}
+		}
+		d.watching[0].watcher.FailoverReplied(d.now(), address, name, checker.FailoverUnsent)
+		d.update()
+	})
+}
+
+// failover asks the Sentinel. A question that is not answered is taken back, as far
+// as it has not arrived.
+func (x *watching) failover(name string) {
+	c, done, program := x.conn, false, x.d.program
+	x.d.w.History.asks(x.d.w.now, x.d.node, x.sentinel.id)
+	replied := func(r checker.FailoverResult) {
+		if !done && program == x.d.program {
+			done = true
+			x.watcher.FailoverReplied(x.d.now(), x.address, name, r)
+			x.d.update()
+		}
+	}
+	c.send(0, func() {
+		r := x.sentinel.failoverCommand(x.sentinel.masterByName(name), false)
+		c.send(1, func() { replied(r) })
+	})
+	x.d.after(failoverTimeout, func() {
+		if !done && program == x.d.program {
+			c.reset(0)
+			x.lost(c)
+			replied(checker.FailoverSilent)
 		}
 	})
 }

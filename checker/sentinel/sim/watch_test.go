@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"redis-is-master/checker"
 )
 
 // A listener notes what the Sentinels say.
@@ -28,6 +30,10 @@ func (l *listener) Replied(_, _ time.Time, sentinel string, m MasterReply, ok bo
 
 func (l *listener) Ask() bool    { return false }
 func (l *listener) Silent() bool { return false }
+
+func (l *listener) Failover(time.Time) (sentinel, name string) { return "", "" }
+func (l *listener) FailoverReplied(time.Time, string, string, checker.FailoverResult) {
+}
 
 // TestWatcher shows what a daemon that is connected to the Sentinels is told of
 // a planned failover, in its order and by its words.

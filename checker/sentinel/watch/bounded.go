@@ -20,7 +20,8 @@ var errUnbounded = errors.New("the server's reply is larger than any that was as
 
 // A bounded connection ends with the first reply that is too large, before its
 // reader sees it: go-redis makes room for whatever a length announces, and panics
-// where none can be made.
+// where none can be made. To follow the stream is less code than to do without
+// go-redis: it logs in, subscribes, keeps subscriptions alive and reads the replies.
 type bounded struct {
 	net.Conn
 

@@ -22,6 +22,8 @@ type Confirmer struct {
 	// WantReplicas are set by [Confirmer.Run]; the first two are then called with what
 	// the Guard was told. Nil asks nobody.
 	Watcher *Watcher
+	// Replacement is told what the Sentinels say. Nil asks for no failover.
+	Replacement *Replacement
 	// IgnoreHellos gives the Monitor no [checker.Standing].
 	IgnoreHellos bool
 	// Retry is how long after a failed dial the next one begins.
@@ -35,8 +37,17 @@ type Confirmer struct {
 	Unresolvable func(checker.Hello)
 	Malformed    func(error)
 
+	changes pace // of the state, under the Monitor's lock
+
 	mu      sync.Mutex
 	restart context.CancelFunc // of the present subscription
+}
+
+// changed reports whether it is worth asking everybody at once. Where the Sentinels
+// disagree for good each answer may change the state, and only so many are followed: the
+// others are asked in their turn.
+func (c *Confirmer) changed(before, after checker.State) bool {
+	return before != after && c.changes.count() <= maxChanges
 }
 
 // Amend is for [checker.Monitor.Amend].
@@ -46,7 +57,7 @@ func (c *Confirmer) Amend(asked, now time.Time, o *checker.Observation) (askWitn
 	}
 	before := c.Guard.State()
 	after := c.Guard.On(sentinel.Answer{Asked: asked, Now: now, Observation: *o})
-	if c.Watcher != nil && before != after {
+	if c.changed(before, after) && c.Watcher != nil {
 		c.Watcher.Ask()
 	}
 	if !c.IgnoreHellos {
@@ -154,18 +165,22 @@ func (c *Confirmer) resolve(
 	defer cancel()
 	status, _ := m.Status()
 	event := look(ctx, status.Observation)
-	m.Update(func(now time.Time) checker.Update { return c.on(now, event(now)) })
+	m.Update(func(now time.Time) checker.Update { return c.on(m, now, event(now)) })
 }
 
 // on tells the Guard what a Sentinel said, and what follows from it.
-func (c *Confirmer) on(now time.Time, event sentinel.Event) checker.Update {
+func (c *Confirmer) on(m *checker.Monitor, now time.Time, event sentinel.Event) checker.Update {
 	before := c.Guard.State()
 	after := c.Guard.On(event)
-	if before != after && c.Watcher != nil {
+	if _, replied := event.(sentinel.Replied); c.Replacement != nil && !replied {
+		c.Replacement.told(m, now, event)
+	}
+	changed := c.changed(before, after)
+	if changed && c.Watcher != nil {
 		c.Watcher.Ask()
 	}
 	u := c.update(now, before, after)
-	u.Wake = u.Wake || before != after
+	u.Wake = u.Wake || changed
 	if !c.IgnoreHellos {
 		u.Vouch = new(c.Guard.Vouch(now))
 	}
@@ -189,7 +204,7 @@ func (c *Confirmer) message(m *checker.Monitor, payload string) {
 		c.Watcher.Know(h.From, h.Name)
 	}
 	m.Update(func(now time.Time) checker.Update {
-		return c.on(now, sentinel.Heard{Now: now, Claim: claim, Unresolved: match == sentinel.Unresolved})
+		return c.on(m, now, sentinel.Heard{Now: now, Claim: claim, Unresolved: match == sentinel.Unresolved})
 	})
 }
 

@@ -23,6 +23,7 @@ type dialogue struct {
 	masters   map[string]string // host:port by name, as it was answered last
 	refused   map[string]error  // by the right that this user lacks
 	replicas  time.Time         // when the replicas were asked for
+	failovers bool              // whether the user may ask for one is known
 }
 
 // question asks a Sentinel again and again.
@@ -33,6 +34,11 @@ func (w *Watcher) question(ctx context.Context, p *peer, l *link) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case o := <-p.orders:
+			if err := d.failover(ctx, o); err != nil {
+				return err
+			}
+			continue
 		case <-p.wake:
 		}
 		w.mu.Lock()
@@ -42,7 +48,7 @@ func (w *Watcher) question(ctx context.Context, p *peer, l *link) error {
 		d.asked = begun
 		if begun.Sub(granted) >= forbiddenRetry {
 			clear(d.refused)
-			granted = begun
+			granted, d.failovers = begun, false
 		}
 		replicas := begun.Sub(d.replicas) >= replicasEvery && w.WantReplicas != nil && w.WantReplicas()
 		if replicas {
@@ -50,7 +56,7 @@ func (w *Watcher) question(ctx context.Context, p *peer, l *link) error {
 		}
 		var reports []sentinel.Report
 		err := guarded(func() (err error) {
-			reports, err = d.ask(ctx, names, replicas)
+			reports, err = d.ask(ctx, names, replicas, w.WantFailover && !d.failovers)
 			return err
 		})
 		if err != nil {
@@ -66,6 +72,10 @@ func (w *Watcher) question(ctx context.Context, p *peer, l *link) error {
 		}
 		select {
 		case <-ctx.Done():
+		case o := <-p.orders:
+			if err := d.failover(ctx, o); err != nil {
+				return err
+			}
 		case <-time.After(askPause - time.Since(begun)):
 		}
 	}
@@ -73,7 +83,9 @@ func (w *Watcher) question(ctx context.Context, p *peer, l *link) error {
 
 // ask puts all questions in one write, and a second time only those about a
 // master that was changed meanwhile.
-func (d *dialogue) ask(ctx context.Context, names []string, wantReplicas bool) ([]sentinel.Report, error) {
+func (d *dialogue) ask(
+	ctx context.Context, names []string, wantReplicas, wantFailover bool,
+) ([]sentinel.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	pipe := d.Pipeline()
@@ -87,6 +99,7 @@ func (d *dialogue) ask(ctx context.Context, names []string, wantReplicas bool) (
 		replicas[i] = d.queue(ctx, wantReplicas, pipe, "SENTINEL", "REPLICAS", name)
 	}
 	info := d.queue(ctx, true, pipe, "INFO", "sentinel")
+	d.failovers = d.queue(ctx, wantFailover, pipe, "SENTINEL", "FAILOVER", noSuchMaster) != nil || d.failovers
 	if err := d.exec(ctx, pipe); err != nil {
 		return nil, err
 	}

@@ -52,6 +52,8 @@ const (
 	// maxAsks is how many of these make all Sentinels be asked; a failover has some
 	// 30.
 	maxAsks = 50
+	// maxChanges is how many changes of the Guard's state do that in a second.
+	maxChanges = 5
 	// forgetAfter is how long a Sentinel is kept that was neither heard nor
 	// reached, and forgetForAnother the same where its place is wanted.
 	forgetAfter      = 10 * time.Minute
@@ -80,6 +82,9 @@ type Watcher struct {
 	// for, too: by which address a Sentinel knows the node is told only there. They are
 	// every [replicasEvery]. Nil means never.
 	WantReplicas func() bool
+	// WantFailover has each Sentinel tell whether the user may ask for a failover: what
+	// is missing is in [sentinel.Report.Refused].
+	WantFailover bool
 	// Now is the clock of what is reported; nil for [time.Now].
 	Now func() time.Time
 	// Reported is called with every answer, for each name that was asked about.
@@ -103,7 +108,9 @@ type Watcher struct {
 type peer struct {
 	address string
 	wake    chan struct{} // of the goroutine that asks
+	orders  chan *order   // to it
 	cancel  func()        // nil if it was not started
+	pace    pace          // of what it publishes, over all connections
 
 	// Under the Watcher's mu.
 	names      []string
@@ -140,7 +147,8 @@ func (w *Watcher) know(address, name string, keep bool) {
 		}
 		i = len(w.peers)
 		// A newcomer is given the time of one that was just reached.
-		w.peers = append(w.peers, &peer{address: address, wake: make(chan struct{}, 1), reached: now})
+		w.peers = append(w.peers, &peer{address: address, wake: make(chan struct{}, 1), orders: make(chan *order, 1),
+			reached: now})
 		if w.start != nil {
 			defer w.start(w.peers[i])
 		}
@@ -352,7 +360,6 @@ func (w *Watcher) listen(ctx context.Context, p *peer, l *link) error {
 	w.subscribe(p, w.now())
 	defer w.subscribe(p, time.Time{})
 	p.ask()
-	var pace pace
 	for {
 		var reply any
 		err := guarded(func() (err error) {
@@ -366,8 +373,8 @@ func (w *Watcher) listen(ctx context.Context, p *peer, l *link) error {
 		if !ok || !slices.Contains(channels, m.Channel) {
 			return wire.ProtocolError("what came on the subscription was not subscribed to")
 		}
-		w.receive(p, m, pace.count() <= maxAsks)
-		pace.wait(ctx)
+		w.receive(p, m, p.pace.count() <= maxAsks)
+		p.pace.wait(ctx)
 	}
 }
 
@@ -387,7 +394,7 @@ func (w *Watcher) receive(p *peer, m *redis.Message, ask bool) {
 	}
 }
 
-// A pace bounds how many notices are read in a second.
+// A pace counts what happens in a second, such as the notices that are read.
 type pace struct {
 	begun time.Time
 	read  int

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/hook"
 	"redis-is-master/checker/report"
 	"redis-is-master/checker/serve"
 	"redis-is-master/e2e/lab"
@@ -47,6 +48,8 @@ func exported(t *testing.T) map[string][]string {
 	metrics.File("track", quiet)
 	metrics.File("promotion", quiet)
 	metrics.Addresses(func() []report.VIP { return []report.VIP{{Address: "10.0.0.100/32"}} })
+	metrics.CrashFailover(func() checker.CrashFailover { return checker.CrashFailover{} })
+	metrics.Exec(func() hook.State { return hook.State{} })
 	metrics.WatchedVIPs(func() map[string]bool { return map[string]bool{"10.0.0.101": true} })
 	ctx, stop := context.WithCancel(t.Context())
 	m.Checked = func(c checker.Check) {

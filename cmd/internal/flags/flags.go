@@ -350,6 +350,15 @@ func parseLag(text string) (time.Duration, int64, error) {
 	if d, err := time.ParseDuration(text); err == nil && d > 0 {
 		return d, 0, nil
 	}
+	bytes, err := parseSize(text)
+	if err != nil {
+		return 0, 0, Errorf("--max-lag is neither a time such as 15s nor a size such as 1mb")
+	}
+	return 0, bytes, nil
+}
+
+// parseSize reads bytes, with kb, mb or gb as redis.conf has them.
+func parseSize(text string) (int64, error) {
 	number, unit := strings.ToLower(text), int64(1)
 	for i, suffix := range []string{"kb", "mb", "gb"} {
 		if rest, ok := strings.CutSuffix(number, suffix); ok {
@@ -359,10 +368,33 @@ func parseLag(text string) (time.Duration, int64, error) {
 	}
 	bytes, err := strconv.ParseInt(number, 10, 32)
 	if err != nil || bytes <= 0 {
-		return 0, 0, Errorf("--max-lag is neither a time such as 15s nor a size such as 1mb")
+		return 0, errors.New("not a size such as 1mb")
 	}
-	return 0, bytes * unit, nil
+	return bytes * unit, nil
 }
+
+// Size is a flag in bytes, such as 1mb.
+type Size int64
+
+// String implements [pflag.Value].
+func (s *Size) String() string {
+	for i, suffix := range []string{"gb", "mb", "kb"} {
+		if unit := Size(1) << (10 * (3 - i)); *s >= unit && *s%unit == 0 {
+			return strconv.FormatInt(int64(*s/unit), 10) + suffix
+		}
+	}
+	return strconv.FormatInt(int64(*s), 10)
+}
+
+// Set implements [pflag.Value].
+func (s *Size) Set(text string) error {
+	n, err := parseSize(text)
+	*s = Size(n)
+	return err
+}
+
+// Type implements [pflag.Value].
+func (s *Size) Type() string { return "size" }
 
 // Conflicts rejects two flags that were both given, Needs the first without
 // the second.

@@ -25,9 +25,10 @@ var (
 	words    = regexp.MustCompile(`: ((?:[a-z]+, )*[a-z]+(?:,| or) [a-z]+)$`)
 )
 
-// options reads the flags of one command from its --help.
-func options(bin, name string) (all []option, err error) {
-	out, _ := exec.Command(filepath.Join(bin, name), "--help").Output() // its exit code is 3, for 0 means yes
+// options reads the flags of a command, or of a subcommand, from its --help.
+func options(bin, name string, subcommand ...string) (all []option, err error) {
+	// Its exit code is 3, for 0 means yes.
+	out, _ := exec.Command(filepath.Join(bin, name), append(subcommand, "--help")...).Output()
 	first := heading.FindIndex(out)
 	if first == nil {
 		return nil, fmt.Errorf("%s --help lists no flags: %q", name, out)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"redis-is-master/checker"
+	"redis-is-master/cmd/internal/doctor"
 	"redis-is-master/e2e/lab"
 )
 
@@ -79,6 +80,34 @@ func TestPages(t *testing.T) {
 		"no answer that can be trusted",
 	) != 1 {
 		t.Errorf("the exit codes are not those of the README:\n%s", page)
+	}
+}
+
+// TestDoctorPage: man formats it without a warning, and it has each flag, and each
+// check with its paragraph.
+func TestDoctorPage(t *testing.T) {
+	t.Parallel()
+	lab.Require(t, "man")
+	page := filepath.Join(lab.Programs, "redis-is-masterd-doctor.8")
+	if warnings := run(t, "sh", "-c", `man --warnings -E UTF-8 -l -Tutf8 -Z "$0" 2>&1 >/dev/null`, page); warnings != "" {
+		t.Errorf("%s: %s", page, warnings)
+	}
+	text := regexp.MustCompile(".\b").ReplaceAllString(run(t, "man", "-E", "ascii", "-P", "cat", "-l", page), "")
+	words := strings.Join(strings.Fields(text), " ")
+	for _, flag := range []string{"--output format", "--wait time", "--unit name"} {
+		if !strings.Contains(words, flag) {
+			t.Errorf("it has no %s", flag)
+		}
+	}
+	for _, c := range doctor.Checks() {
+		if !regexp.MustCompile(`(?m)^ {7}`+c.ID+`( |$)`).MatchString(text) || len(c.About) < 40 {
+			t.Errorf("it does not explain %s", c.ID)
+		}
+	}
+	for _, left := range []string{"{{", "<no value>", "`"} {
+		if strings.Contains(text, left) {
+			t.Errorf("it holds %q", left)
+		}
 	}
 }
 

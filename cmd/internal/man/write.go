@@ -10,6 +10,7 @@ import (
 	"text/template"
 
 	"redis-is-master/checker"
+	"redis-is-master/cmd/internal/doctor"
 )
 
 // Write makes all files: pages named by their section, completions by what
@@ -37,6 +38,9 @@ func write(bin, root, out string) error {
 			return err
 		}
 	}
+	if err := writeDoctor(bin, root, out); err != nil {
+		return err
+	}
 	commands["redis-is-replica"] = commands["redis-is-master"]
 	for name, flags := range commands {
 		for file, text := range map[string]string{
@@ -50,11 +54,42 @@ func write(bin, root, out string) error {
 	return nil
 }
 
+// writeDoctor makes the page of the subcommand doctor. Its checks are those of the
+// program.
+func writeDoctor(bin, root, out string) error {
+	const name = "redis-is-masterd-doctor.8"
+	flags, err := options(bin, "redis-is-masterd", "doctor")
+	if err != nil {
+		return err
+	}
+	page, err := page(filepath.Join(root, "cmd/package", name+".in"), "", flags)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(out, name), page, 0o644)
+}
+
+// roffChecks is a paragraph for each check of the doctor, in the order of its
+// output.
+func roffChecks() string {
+	var b strings.Builder
+	group := doctor.Group("")
+	for _, c := range doctor.Checks() {
+		if c.Group != group {
+			group = c.Group
+			fmt.Fprintf(&b, ".SS %s\n", roff(string(group)))
+		}
+		fmt.Fprintf(&b, ".TP\n\\fB%s\\fR\n%s\n", roff(c.ID), roff(c.About))
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
 // page fills in the text of a page. Its tables are those of the READMEs.
 func page(file, readme string, flags []option) ([]byte, error) {
 	t, err := template.New(filepath.Base(file)).Funcs(template.FuncMap{
 		"options": func() string { return roffOptions(flags) },
 		"codes":   func() string { return roffTable(readme, regexp.MustCompile(`(?m)^\| ([0-3]) \| (.*) \|$`)) },
+		"checks":  roffChecks,
 		"reasons": func() string { return roffReasons(readme) },
 		"default": func(name string) (string, error) {
 			for _, o := range flags {

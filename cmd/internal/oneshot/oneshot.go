@@ -49,6 +49,7 @@ type options struct {
 	timeoutState      string
 	syslog            string
 	help, version     bool
+	warnings          []string // of the files, for syslog
 	cached            string
 	alive             bool
 }
@@ -127,6 +128,7 @@ func run(ctx context.Context, args []string, getenv func(string) string,
 	if err != nil {
 		return fail(err)
 	}
+	o.warnings = s.Warnings
 	for _, w := range s.Warnings {
 		if !o.quiet && o.output != "nagios" {
 			fmt.Fprintf(stderr, "%s: warning: %s\n", name, w)

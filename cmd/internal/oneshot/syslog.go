@@ -23,6 +23,8 @@ type changeLog struct {
 	socket string // of the syslog daemon
 	dir    string // for the file that holds the last answer
 	name   string // of this program
+
+	warnings []string // which belong to each change
 }
 
 // maxState bounds what is read of the file.
@@ -49,6 +51,9 @@ func (l changeLog) log(d report.Document) error {
 	}
 	if err != nil {
 		text += fmt.Sprintf(" (the last answer is not kept: %v)", flags.Cause(err))
+	}
+	for _, w := range l.warnings {
+		text += "; warning: " + w
 	}
 	if serr := l.send(d.Answer, text); serr != nil || f == nil {
 		return errors.Join(err, serr)
@@ -99,7 +104,8 @@ func (l changeLog) send(a checker.Answer, text string) error {
 // logChange is --syslog, until the deadline.
 func (o *options) logChange(name string, d report.Document, deadline time.Time) error {
 	done := make(chan error, 1)
-	go func() { done <- changeLog{socket: syslogSocket, dir: o.syslog, name: name}.log(d) }()
+	l := changeLog{socket: syslogSocket, dir: o.syslog, name: name, warnings: o.warnings}
+	go func() { done <- l.log(d) }()
 	select {
 	case err := <-done:
 		return err

@@ -95,6 +95,18 @@ func TestSyslog(t *testing.T) {
 	}
 }
 
+// TestSyslogWarnings: what --quiet keeps from standard error is in the log.
+func TestSyslogWarnings(t *testing.T) {
+	l, next := newSyslog(t)
+	l.warnings = []string{"--password-file is readable by everyone: chmod o-r"}
+	for _, want := range []string{"; warning: --password-file is readable by everyone: chmod o-r", ""} {
+		lab.Check(t, l.log(document("h:1", checker.OK)))
+		if _, text := next(); !strings.HasSuffix(text, want) || (text == "") != (want == "") {
+			t.Errorf("logged %q, want %q", text, want)
+		}
+	}
+}
+
 // TestSyslogGarbage: whatever the file holds that is no answer, nothing is
 // known of before.
 func TestSyslogGarbage(t *testing.T) {
