@@ -42,7 +42,7 @@ func planned(t *testing.T, s *lab.Site, p profile) {
 		lab.Check(t, s.Settle())
 		m := s.Master()
 		from := time.Now()
-		lab.Check(t, find("SENTINEL FAILOVER").do(s, m))
+		lab.Check(t, find(planning).do(s, m))
 		lab.Check(t, s.Settle())
 		h, err := handedOver(s, m, from)
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,8 +37,21 @@ var watching = []scenario{
 		}
 		return err
 	}},
+	{name: "CLIENT PAUSE, then SENTINEL FAILOVER", after: losses, do: func(s *lab.Site, m *lab.Node) error {
+		s.Note("CLIENT PAUSE on %s", m.Name)
+		_, err := m.Ask("CLIENT", "PAUSE", "8000", "WRITE")
+		err = first(err, find(planning).do(s, m))
+		_, unpaused := m.Ask("CLIENT", "UNPAUSE")
+		return first(err, unpaused)
+	}},
+	{name: "a failed bgsave", after: losses, do: failedSave},
+	{name: "the leading Sentinel dies after the promotion", daemon: true, do: leaderDies},
+	{name: "the daemons cannot ask the Sentinels", daemon: true, do: blind},
 	{name: "the switch forgets the node, and a client beside it", fences: true, do: cutOff},
 }
+
+// planning is the scenario of a planned failover.
+const planning = "SENTINEL FAILOVER"
 
 func init() { scenarios = append(scenarios, watching...) }
 
@@ -217,6 +232,90 @@ func cutOff(s *lab.Site, m *lab.Node) error {
 	return first(err, m.Break(lab.Healed))
 }
 
+// failedSave makes Redis answer with -MISCONF, which Sentinels take for dead, while it
+// lives and replicates.
+func failedSave(s *lab.Site, m *lab.Node) error {
+	if err := s.Calm(); err != nil {
+		return err
+	}
+	dump := m.Path("/run/redis/dump.rdb")
+	if err := first(os.RemoveAll(dump), os.MkdirAll(filepath.Join(dump, "in the way"), 0o755)); err != nil {
+		return err
+	}
+	s.Note("a bgsave fails on %s", m.Name)
+	err := lab.Wait("it says -MISCONF", func() (bool, error) {
+		m.Ask("CONFIG", "SET", "save", "3600 100000")
+		m.Ask("BGSAVE")
+		_, err := m.Ask("PING")
+		return err != nil && strings.Contains(err.Error(), "MISCONF"), nil
+	})
+	err = first(err, s.Moved(m))
+	_, mended := m.Ask("CONFIG", "SET", "save", "")
+	return first(err, os.RemoveAll(dump), mended)
+}
+
+// namedAgain is after how long the node that the Sentinels go on naming has its yes
+// again.
+const namedAgain = 10 * time.Second
+
+// leaderDies ends the Sentinel that has promoted another node before it tells anybody.
+func leaderDies(s *lab.Site, m *lab.Node) error {
+	if err := s.Calm(); err != nil {
+		return err
+	}
+	leader := s.Others(m)[0]
+	begun := s.Note("SENTINEL FAILOVER from %s by the Sentinel of %s", m.Name, leader.Name)
+	err := first(lab.Wait("it begins a failover", func() (bool, error) {
+		reply, err := leader.AskSentinel("SENTINEL", "FAILOVER", lab.MasterName)
+		return reply == "OK", err
+	}), s.Timeline.Until("another is promoted", func(now lab.State) bool {
+		return slices.ContainsFunc(s.Others(m), func(n *lab.Node) bool { return now.Role[n.Name] == lab.Master })
+	}))
+	died := s.Note("kill -9 of that Sentinel")
+	leader.Sentinel.Kill()
+	if err == nil {
+		err = lab.Wait("the node that the others name is believed", func() (bool, error) {
+			no, ok := s.Timeline.First(begun, m.Name, lab.Answer, "no")
+			if !ok {
+				return false, nil
+			}
+			_, again := s.Timeline.First(no.At, m.Name, lab.Answer, "yes")
+			_, announced := s.Timeline.First(begun, "", lab.Said, "+switch-master") // it died too late
+			return again || announced, nil
+		})
+	}
+	if d := time.Since(died); err == nil && d > namedAgain {
+		err = fmt.Errorf("the node that the others name is believed %v after the Sentinel died", d)
+	}
+	s.Note("its start")
+	return first(err, leader.Sentinel.Start())
+}
+
+// blind lets the daemons have a password that no Sentinel takes: they have to do with
+// what is published, and are not worse than without.
+func blind(s *lab.Site, m *lab.Node) error {
+	restart := func(more ...string) (err error) {
+		for _, n := range s.Nodes {
+			n.Daemon.Stop()
+			err = first(err, n.Daemon.Start(more...))
+		}
+		return first(err, s.Settle())
+	}
+	s.Note("the daemons have a wrong password for the Sentinels")
+	err := first(restart("--sentinel-user", "nobody", "--sentinel-password-file", lab.PasswordFile),
+		lab.Wait("it has heard all Sentinels", func() (bool, error) { return len(claims(m)) == len(s.Nodes), nil }))
+	if err == nil && s.Master() == m {
+		err = first(find(planning).do(s, m), s.Settle())
+	}
+	for _, n := range s.Nodes {
+		if len(asks(n)) > 0 && err == nil {
+			err = fmt.Errorf("the daemon of %s has asked a Sentinel", n.Name)
+		}
+	}
+	s.Note("they have none")
+	return first(err, restart())
+}
+
 // A handOver is what was seen of a planned failover.
 type handOver struct {
 	no     time.Duration // when the old node's daemon said no, relative to the flip
@@ -304,9 +403,10 @@ func TestHAProxyShort(t *testing.T) {
 	lab.Require(t, "haproxy")
 	for _, p := range haproxies {
 		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
 			s := start(t, p)
 			s.Client.Short(true)
-			for _, sc := range append([]scenario{find("SENTINEL FAILOVER")}, watching...) {
+			for _, sc := range append([]scenario{find(planning)}, watching...) {
 				if sc.name == watching[len(watching)-1].name {
 					continue // HAProxy is on another host
 				}
