@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +42,7 @@ func haproxyConfigs(t *testing.T) map[string]string {
 		"agent-check": cut(
 			shipped,
 			"    option httpchk GET /master\n",
-			"check port 9736 inter 100ms fall 1 rise 1 ",
+			"check port 9736 inter 100ms fastinter 10ms fall 2 rise 1 ",
 		),
 	}
 }
@@ -115,6 +117,78 @@ func find(name string) scenario {
 		}
 	}
 	panic("no scenario " + name)
+}
+
+// TestHAProxyStarts: not even in the moment of its start or reload does HAProxy send
+// a write to a node that is master by its role alone.
+func TestHAProxyStarts(t *testing.T) {
+	t.Parallel()
+	lab.Require(t, "haproxy")
+	s := start(t, profiles[0])
+	proxy, err := s.AddHost("proxy")
+	lab.Check(t, err)
+	s.Client.Use(net.JoinHostPort(proxy.Addr.String(), "6379"))
+	s.Client.Short(true)
+	m, stray := s.Master(), s.Others(s.Master())[1] // HAProxy asks the last one last
+	from := s.Note("REPLICAOF NO ONE on %s", stray.Name)
+	_, err = stray.Ask("REPLICAOF", "NO", "ONE")
+	lab.Check(t, err)
+	// Its first checks are spread over the first inter: the longer, the likelier a stray write.
+	config := strings.ReplaceAll(haproxyConfigs(t)["httpchk and agent-check"], "inter 100ms", "inter 2s")
+	var serving *lab.Process
+	starts := 0
+	for ; starts < 20; starts++ {
+		role, err := stray.Ask("ROLE")
+		lab.Check(t, err)
+		if !strings.HasPrefix(role, "master") {
+			break // the Sentinels have undone it
+		}
+		next, err := lab.HAProxy(proxy, config)
+		lab.Check(t, err)
+		if serving == nil {
+			lab.Check(t, next.Start())
+		} else {
+			lab.Check(t, next.Start("-sf", strconv.Itoa(serving.Pid())))
+		}
+		defer next.Kill()
+		var begun time.Time
+		lab.Check(t, lab.Wait("the new HAProxy serves", func() (bool, error) {
+			info, _ := manage(proxy, "show info")
+			begun = time.Now()
+			return strings.Contains(info, fmt.Sprintf("\nPid: %d\n", next.Pid())), nil
+		}))
+		lab.Check(t, lab.Wait("it lets writes in", func() (bool, error) {
+			last, ok := s.Client.Last()
+			return ok && last.Sent.After(begun), nil
+		}))
+		if serving != nil {
+			serving.Kill() // the client's reader would keep it for ever
+		}
+		serving = next
+	}
+	if starts < 3 {
+		t.Fatalf("the Sentinels left time for %d starts only", starts)
+	}
+	for _, a := range s.Client.Acks(from) {
+		if a.Node != m {
+			t.Fatalf("%s acknowledged a write %v after it was made a master\n%s", a.Node.Name, a.At.Sub(from),
+				s.Timeline.Text(from))
+		}
+	}
+	t.Logf("%d starts, %d writes", starts, len(s.Client.Acks(from)))
+}
+
+// manage sends a command to the HAProxy of a host.
+func manage(h *lab.Host, command string) (string, error) {
+	c, err := net.DialTimeout("unix", h.Path("/run/haproxy.sock"), time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Second))
+	fmt.Fprintln(c, command)
+	said, err := io.ReadAll(c)
+	return string(said), err
 }
 
 // followHAProxy is the keepalived.conf of those who run HAProxy on every node

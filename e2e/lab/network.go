@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -131,6 +132,23 @@ func drop(ns *Namespace, link string) error {
 	return ns.Run("nft", fmt.Sprintf(
 		"add table netdev lab; add chain netdev lab %[1]s { type filter hook ingress device %[1]s "+
 			"priority 0; policy drop; }", link))
+}
+
+// LoseConnects loses one of every few packets that would open a connection to a port
+// of the host. Lost says how many, and heal ends it.
+func (h *Host) LoseConnects(port, every int) (lost func() (int, error), heal func() error, err error) {
+	err = h.Run("nft", fmt.Sprintf("add table inet lab; add chain inet lab input { type filter hook input priority 0; }; "+
+		"add rule inet lab input tcp dport %d tcp flags & (syn | ack) == syn numgen inc mod %d 0 counter drop", port, every))
+	lost = func() (n int, err error) {
+		out, err := h.Output("nft", "list", "chain", "inet", "lab", "input")
+		if err != nil {
+			return 0, err
+		}
+		_, counted, _ := strings.Cut(out, "counter packets ")
+		_, err = fmt.Sscan(counted, &n)
+		return n, err
+	}
+	return lost, func() error { return h.Run("nft", "delete table inet lab") }, err
 }
 
 // Heal undoes all of these.
