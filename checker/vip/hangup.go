@@ -19,9 +19,10 @@ import (
 // leaveWithin is how long a daemon that ends waits until the addresses have left, which takes keepalived milliseconds.
 const leaveWithin = 500 * time.Millisecond
 
-// A Hangup ends the TCP connections to addresses that another program, such as keepalived, takes off this host. It never
-// touches an address that is still here: a client that was told too early would come back to this host. And it ends
-// nothing while the answer is yes: keepalived may have been restarted, and connections survive that.
+// A Hangup ends the TCP connections to addresses that another program, such as keepalived, takes off this host.
+//
+// It waits until an address has left: a client that was told earlier could come back to this host and wait anew. So it
+// delays nothing either. And it ends nothing while the answer is yes: connections survive a restart of keepalived.
 type Hangup struct {
 	Addresses []netip.Addr
 	Logger    *slog.Logger

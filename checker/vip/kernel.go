@@ -175,7 +175,8 @@ func (k *kernel) list(index int) ([]netip.Prefix, error) {
 	return all, err
 }
 
-// watchAddresses calls changed when an address or a link has changed, and when it may have missed a change, until ctx is done.
+// watchAddresses calls changed when an address or a link has changed, and when it may have missed a change, until ctx
+// is done.
 func watchAddresses(ctx context.Context, changed func()) {
 	for ctx.Err() == nil {
 		watchOnce(ctx, changed)

@@ -81,8 +81,8 @@ func KillConnections(addr netip.Addr) (killed int, err error) {
 	return killed, nil
 }
 
-// CanKill returns why [KillConnections] could not end a connection: [ErrCannotKill], or that this process may not. It asks
-// for what cannot be done, for the kernel then says whether it would be allowed.
+// CanKill returns why [KillConnections] could not end a connection: [ErrCannotKill], or that this process may not. It
+// asks the kernel for what is not there; whether it would be allowed is checked first.
 func CanKill() error {
 	for _, try := range []struct {
 		protocol int
