@@ -161,12 +161,14 @@ type Daemon struct {
 	History     []Transition           `json:"history"`     // of the reason, the newest first
 	// TrackFile is why the track file does not say the answer, Credentials why
 	// the node refuses the password that the connection no longer needs,
-	// Sentinels what is wrong with the settings of the Sentinels, and WatchedVIP
-	// how the addresses of this host contradict the answer.
-	TrackFile   string   `json:"track_file,omitempty"`
-	Credentials string   `json:"credentials,omitempty"`
-	Sentinels   []string `json:"sentinels,omitempty"`
-	WatchedVIP  []string `json:"watched_vip,omitempty"`
+	// Sentinels what is wrong with the settings of the Sentinels, WatchedVIP how
+	// the addresses of this host contradict the answer, and KillConnections why no
+	// connection can be ended.
+	TrackFile       string   `json:"track_file,omitempty"`
+	Credentials     string   `json:"credentials,omitempty"`
+	Sentinels       []string `json:"sentinels,omitempty"`
+	WatchedVIP      []string `json:"watched_vip,omitempty"`
+	KillConnections string   `json:"kill_connections,omitempty"`
 	// CrashFailover is there if the daemon may ask for a failover.
 	CrashFailover *CrashFailover `json:"crash_failover,omitempty"`
 	// Exec is there if the daemon runs a program at every change.
@@ -405,7 +407,7 @@ func (d Document) Troubles() (all []string) {
 	if d.Daemon == nil {
 		return nil
 	}
-	for _, trouble := range []string{d.Daemon.TrackFile, d.Daemon.Credentials} {
+	for _, trouble := range []string{d.Daemon.TrackFile, d.Daemon.Credentials, d.Daemon.KillConnections} {
 		if trouble != "" {
 			all = append(all, trouble)
 		}

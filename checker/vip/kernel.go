@@ -175,10 +175,11 @@ func (k *kernel) list(index int) ([]netip.Prefix, error) {
 	return all, err
 }
 
-// watch calls changed when an address or a link has changed, and when it may have missed a change, until ctx is done.
-func (k *kernel) watch(ctx context.Context, changed func()) {
+// watchAddresses calls changed when an address or a link has changed, and when it may have missed a change, until ctx
+// is done.
+func watchAddresses(ctx context.Context, changed func()) {
 	for ctx.Err() == nil {
-		k.watchOnce(ctx, changed)
+		watchOnce(ctx, changed)
 		changed()
 		select {
 		case <-ctx.Done():
@@ -187,7 +188,7 @@ func (k *kernel) watch(ctx context.Context, changed func()) {
 	}
 }
 
-func (k *kernel) watchOnce(ctx context.Context, changed func()) {
+func watchOnce(ctx context.Context, changed func()) {
 	done := make(chan struct{})
 	addrs, links := make(chan netlink.AddrUpdate, 64), make(chan netlink.LinkUpdate, 64)
 	if netlink.AddrSubscribe(addrs, done) != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -40,45 +41,92 @@ const killBatch = 100
 //
 // Format: sock_diag(7), linux/inet_diag.h.
 func KillConnections(addr netip.Addr) (killed int, err error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	fd, err := openNetlink(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
-		return 0, os.NewSyscallError("socket NETLINK_SOCK_DIAG", err)
+		return 0, err
 	}
 	defer unix.Close(fd)
-	timeout := unix.NsecToTimeval(int64(time.Second))
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		return 0, os.NewSyscallError("setsockopt SO_RCVTIMEO", err)
-	}
 	families := []byte{unix.AF_INET6}
 	if addr.Is4() {
 		families = []byte{unix.AF_INET, unix.AF_INET6} // an IPv6 socket may have an IPv4 connection
 	}
+	var found [][]byte // of both, before the first is ended: an address that comes back keeps its new connections
 	for _, family := range families {
-		found, err := connections(fd, family, addr)
+		requests, err := connections(fd, family, addr)
 		if errors.Is(err, unix.ENOENT) { // sock_diag has no handler for TCP
+			return 0, ErrCannotKill
+		}
+		if err != nil {
+			return 0, fmt.Errorf("cannot list the connections to %v: %w", addr, err)
+		}
+		found = append(found, requests...)
+	}
+	for batch := range slices.Chunk(found, killBatch) {
+		answers, err := exchange(fd, batch...)
+		for _, answer := range answers {
+			switch {
+			case answer == nil:
+				killed++
+			case !errors.Is(answer, unix.ENOENT) && !errors.Is(answer, unix.ESTALE): // it has not ended by itself
+				err = answer
+			}
+		}
+		if errors.Is(err, unix.EOPNOTSUPP) {
 			return killed, ErrCannotKill
 		}
 		if err != nil {
-			return killed, fmt.Errorf("cannot list the connections to %v: %w", addr, err)
-		}
-		for len(found) > 0 {
-			batch := found[:min(killBatch, len(found))]
-			n, err := destroy(fd, family, batch)
-			killed += n
-			if errors.Is(err, unix.EOPNOTSUPP) {
-				return killed, ErrCannotKill
-			}
-			if err != nil {
-				return killed, fmt.Errorf("cannot end the connections to %v: %w", addr, err)
-			}
-			found = found[len(batch):]
+			return killed, fmt.Errorf("cannot end the connections to %v: %w", addr, err)
 		}
 	}
 	return killed, nil
 }
 
-// connections lists the sockets of a family that are connections of addr, each by its inet_diag_sockid.
-func connections(fd int, family byte, addr netip.Addr) (ids [][]byte, err error) {
+// CanKill returns why [KillConnections] could not end a connection: [ErrCannotKill], or that this process may not. It
+// asks the kernel for what is not there; whether it would be allowed is checked first.
+func CanKill() error {
+	for _, try := range []struct {
+		protocol int
+		request  []byte
+	}{
+		{unix.NETLINK_SOCK_DIAG, endRequest(unix.AF_INET, make([]byte, diagIDLength))},
+		{unix.NETLINK_ROUTE, netlinkMessage(unix.RTM_DELADDR, unix.NLM_F_REQUEST|unix.NLM_F_ACK,
+			[]byte{unix.AF_INET, 32, 0, 0, 0, 0, 0, 0})}, // of no interface
+	} {
+		fd, err := openNetlink(try.protocol)
+		if err != nil {
+			return err
+		}
+		answers, err := exchange(fd, try.request)
+		unix.Close(fd)
+		switch {
+		case err != nil:
+			return err
+		case errors.Is(answers[0], unix.EOPNOTSUPP):
+			return ErrCannotKill
+		case errors.Is(answers[0], unix.EPERM):
+			return errors.New("ending connections needs CAP_NET_ADMIN: run the daemon as root, or give the unit the drop-in " +
+				"kill-connections.conf")
+		}
+	}
+	return nil
+}
+
+// openNetlink opens a netlink socket on which an answer of the kernel is waited for for a second at most.
+func openNetlink(protocol int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		return -1, os.NewSyscallError("socket AF_NETLINK", err)
+	}
+	timeout := unix.NsecToTimeval(int64(time.Second))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("setsockopt SO_RCVTIMEO", err)
+	}
+	return fd, nil
+}
+
+// connections lists the sockets of a family that are connections of addr, each as the request that ends it.
+func connections(fd int, family byte, addr netip.Addr) (requests [][]byte, err error) {
 	ip := addr.AsSlice()
 	condition := binary.NativeEndian.AppendUint16([]byte{sourceCondition, byte(12 + len(ip))}, uint16(12+len(ip)+4))
 	condition = append(condition, unix.AF_INET6, byte(addr.BitLen()), 0, 0)
@@ -101,42 +149,20 @@ func connections(fd int, family byte, addr netip.Addr) (ids [][]byte, err error)
 		for _, m := range messages {
 			switch {
 			case m.Header.Type == unix.NLMSG_DONE:
-				return ids, nil
+				return requests, nil
 			case m.Header.Type == unix.NLMSG_ERROR:
 				return nil, netlinkError(m)
 			case len(m.Data) >= diagReplyLength:
-				ids = append(ids, m.Data[4:4+diagIDLength])
+				requests = append(requests, endRequest(family, m.Data[4:4+diagIDLength]))
 			}
 		}
 	}
 }
 
-// destroy ends connections, and returns how many of them were still there.
-func destroy(fd int, family byte, ids [][]byte) (killed int, err error) {
-	var all []byte
-	for _, id := range ids {
-		body := append([]byte{family, unix.IPPROTO_TCP, 0, 0, 0xff, 0xff, 0xff, 0xff}, id...)
-		all = append(all, netlinkMessage(sockDestroy, unix.NLM_F_REQUEST|unix.NLM_F_ACK, body)...)
-	}
-	if err := unix.Send(fd, all, 0); err != nil {
-		return 0, os.NewSyscallError("send", err)
-	}
-	for answered := 0; answered < len(ids); {
-		messages, rerr := receive(fd)
-		if rerr != nil {
-			return killed, rerr
-		}
-		for _, m := range messages {
-			answered++
-			switch merr := netlinkError(m); {
-			case merr == nil:
-				killed++
-			case !errors.Is(merr, unix.ENOENT) && !errors.Is(merr, unix.ESTALE): // it has not ended by itself
-				err = merr
-			}
-		}
-	}
-	return killed, err
+// endRequest asks the kernel to end a connection.
+func endRequest(family byte, id []byte) []byte {
+	body := append([]byte{family, unix.IPPROTO_TCP, 0, 0, 0xff, 0xff, 0xff, 0xff}, id...)
+	return netlinkMessage(sockDestroy, unix.NLM_F_REQUEST|unix.NLM_F_ACK, body)
 }
 
 // netlinkMessage is a message whose body is of a length that is a multiple of 4.
@@ -146,6 +172,27 @@ func netlinkMessage(kind, flags uint16, body []byte) []byte {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+len(body)))
 	b = binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(b, kind), flags)
 	return append(append(b, make([]byte, 8)...), body...) // sequence and port number
+}
+
+// exchange sends messages at once, and returns the kernel's answer to each.
+func exchange(fd int, messages ...[]byte) (answers []error, err error) {
+	var all []byte
+	for _, m := range messages {
+		all = append(all, m...)
+	}
+	if err := unix.Send(fd, all, 0); err != nil {
+		return nil, os.NewSyscallError("send", err)
+	}
+	for len(answers) < len(messages) {
+		got, err := receive(fd)
+		if err != nil {
+			return answers, err
+		}
+		for _, m := range got {
+			answers = append(answers, netlinkError(m))
+		}
+	}
+	return answers, nil
 }
 
 func receive(fd int) ([]syscall.NetlinkMessage, error) {

@@ -179,7 +179,7 @@ func (v *VIP) Run(ctx context.Context, m *checker.Monitor) error {
 		v.companion.begun = time.Now()
 	}
 	helpers.Go(func() { v.companion.run(inner) })
-	helpers.Go(func() { v.kernel.watch(inner, func() { v.dirty.Store(true); v.wake() }) })
+	helpers.Go(func() { watchAddresses(inner, func() { v.dirty.Store(true); v.wake() }) })
 	helpers.Go(func() { m.Watch(inner, time.Hour, func(checker.Status) { v.wake() }) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()

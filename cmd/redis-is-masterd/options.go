@@ -33,6 +33,7 @@ type options struct {
 	failoverMaxLag               flags.Size
 	vip                          vipOptions
 	watch                        watchOptions
+	kill                         killOptions
 
 	mode os.FileMode
 }
@@ -87,6 +88,7 @@ func (o *options) add(fs *pflag.FlagSet) {
 
 	o.vip.add(fs)
 	o.watch.add(fs)
+	o.kill.add(fs)
 
 	fs.BoolVar(&o.dryRun, "check", false,
 		"check the flags and the files that they name, then exit: 0, or 3 with a line for each problem")
@@ -135,6 +137,9 @@ func (o *options) check(fs *pflag.FlagSet, s flags.Settings) error {
 		return err
 	}
 	if err := o.vip.check(fs, s.Redis.Address, s.Policy, o.hello == "auto"); err != nil {
+		return err
+	}
+	if err := o.kill.check(s.Redis.Address, o.vip.addresses); err != nil {
 		return err
 	}
 	return o.watch.check(s.Redis.Address, s.Policy, o.vip.addresses)

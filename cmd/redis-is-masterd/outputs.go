@@ -22,12 +22,14 @@ func (d *daemon) outputs(m *checker.Monitor, r *watch.Replacement) (all []output
 	behind := func() string { return "" }
 	hooked := func() *report.Exec { return nil }
 	watched := d.watch.watch(d.logger)
+	cannotKill := ""
 	document := func(status checker.Status) report.Document {
 		doc := report.FromStatus(d.Redis.Address, flags.Version(), d.Policy, status)
 		if addresses != nil {
 			doc.VIP = addresses()
 		}
 		doc.Daemon.TrackFile, doc.Daemon.WatchedVIP = behind(), watched.Troubles()
+		doc.Daemon.KillConnections = cannotKill
 		doc.Daemon.Exec = hooked()
 		if r != nil {
 			doc.Daemon.CrashFailover = report.NewCrashFailover(r.State())
@@ -73,6 +75,11 @@ func (d *daemon) outputs(m *checker.Monitor, r *watch.Replacement) (all []output
 	if len(d.watch.addresses) > 0 {
 		metrics.WatchedVIPs(watched.Present)
 		all = append(all, output{Run: watched.Run}) // keepalived decides, so it impairs nothing
+	}
+	if len(d.kill.addresses) > 0 {
+		var o output
+		o, cannotKill = d.hangup()
+		all = append(all, o)
 	}
 	if d.agent != "" {
 		var a *serve.Agent

@@ -35,25 +35,9 @@ func (o *watchOptions) add(fs *pflag.FlagSet) {
 }
 
 // check rejects what cannot be watched, or is known beforehand.
-func (o *watchOptions) check(node string, p checker.Policy, own []netip.Prefix) error {
-	host, _, _ := net.SplitHostPort(node)
-	for _, text := range o.list {
-		a, err := netip.ParseAddr(text)
-		if p, perr := netip.ParsePrefix(text); perr == nil {
-			a, err = p.Addr(), nil
-		}
-		switch {
-		case err != nil || a.Zone() != "" || a.Is4In6() || a.IsUnspecified() || a.IsMulticast():
-			return flags.Errorf("--watch-vip is not an address such as 10.0.0.100 or 2001:db8::100")
-		case slices.Contains(o.addresses, a):
-			return flags.Errorf("--watch-vip is given twice with the same address")
-		case slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Addr() == a }):
-			return flags.Errorf("--watch-vip and --vip contradict each other: either keepalived holds the " +
-				"address, or the daemon")
-		case a.String() == host:
-			return flags.Errorf("--watch-vip is the address of the Redis node, which this host always has")
-		}
-		o.addresses = append(o.addresses, a)
+func (o *watchOptions) check(node string, p checker.Policy, own []netip.Prefix) (err error) {
+	if o.addresses, err = heldByKeepalived("watch-vip", o.list, node, own); err != nil {
+		return err
 	}
 	if len(o.list) > 0 && p.Want() != checker.RoleMaster {
 		return flags.Errorf("--watch-vip and --role contradict each other: more than one node may be a replica")

@@ -183,18 +183,23 @@ func TestWatchVIP(t *testing.T) {
 	}
 }
 
-// TestWatchFlag: what cannot be watched is refused.
+// TestWatchFlag: what keepalived cannot hold is refused.
 func TestWatchFlag(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"--watch-vip vip.example":                                   "--watch-vip is not an address",
-		"--watch-vip 0.0.0.0":                                       "--watch-vip is not an address",
-		"--watch-vip fe80::1%eth0":                                  "--watch-vip is not an address",
-		"--watch-vip 10.0.0.100 --watch-vip 10.0.0.100/32":          "given twice",
-		"--watch-vip 10.0.0.1 -H 10.0.0.1":                          "address of the Redis node",
-		"--watch-vip 10.0.0.100 --role replica":                     "--watch-vip and --role contradict",
-		"--watch-vip ::1:2 --vip ::1:2/64 --vip-interface a":        "--watch-vip and --vip contradict",
-		"--watch-vip 10.0.0.100/24 --watch-vip 2001:db8::9 --check": "are valid",
+		"--watch-vip vip.example":                                             "--watch-vip is not an address",
+		"--watch-vip 0.0.0.0":                                                 "--watch-vip is not an address",
+		"--watch-vip fe80::1%eth0":                                            "--watch-vip is not an address",
+		"--watch-vip 10.0.0.100 --watch-vip 10.0.0.100/32":                    "given twice",
+		"--watch-vip 10.0.0.1 -H 10.0.0.1":                                    "address of the Redis node",
+		"--watch-vip 10.0.0.100 --role replica":                               "--watch-vip and --role contradict",
+		"--watch-vip ::1:2 --vip ::1:2/64 --vip-interface a":                  "--watch-vip and --vip contradict",
+		"--watch-vip 10.0.0.100/24 --watch-vip 2001:db8::9 --check":           "are valid",
+		"--kill-connections vip.example":                                      "--kill-connections is not an address",
+		"--kill-connections 10.0.0.1 -H 10.0.0.1":                             "address of the Redis node",
+		"--kill-connections ::1:2 --vip ::1:2/64 --vip-interface a":           "--kill-connections and --vip contradict",
+		"--kill-connections 10.0.0.100 --watch-vip 10.0.0.100 --role replica": "--watch-vip and --role contradict",
+		"--kill-connections 10.0.0.100 --watch-vip 10.0.0.100 --check":        "are valid",
 	} {
 		out, _ := exec.Command(lab.Program("redis-is-masterd"), strings.Fields(args+" --socket=")...).CombinedOutput()
 		if !strings.Contains(string(out), want) {

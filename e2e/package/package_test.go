@@ -89,13 +89,15 @@ func TestUnits(t *testing.T) {
 		) // an error above it
 		texts = append(texts, text[unit])
 	}
-	// With the drop-in of a daemon that holds the VIP itself.
-	dropIn, err := os.ReadFile(filepath.Join(units, "vip.conf"))
-	lab.Check(t, err)
+	// With the drop-ins for the rights that --vip and --kill-connections need.
 	lab.Check(t, os.Mkdir(filepath.Join(dir, "redis-is-masterd.service.d"), 0o755))
-	lab.Check(t, os.WriteFile(filepath.Join(dir, "redis-is-masterd.service.d", "vip.conf"), dropIn, 0o644))
-	if out := output(t, "systemd-analyze", "--root="+root, "--man=no", "verify", "redis-is-masterd.service"); out != "" {
-		t.Errorf("verify with vip.conf: %s", out)
+	for _, name := range []string{"kill-connections.conf", "vip.conf"} {
+		dropIn, err := os.ReadFile(filepath.Join(units, name))
+		lab.Check(t, err)
+		lab.Check(t, os.WriteFile(filepath.Join(dir, "redis-is-masterd.service.d", name), dropIn, 0o644))
+		if out := output(t, "systemd-analyze", "--root="+root, "--man=no", "verify", "redis-is-masterd.service"); out != "" {
+			t.Errorf("verify with %s: %s", name, out)
+		}
 	}
 	// They differ in their names and in nothing else.
 	template := strings.NewReplacer(

@@ -1,0 +1,3 @@
+package vip
+
+var Lend = lend
