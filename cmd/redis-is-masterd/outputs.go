@@ -28,7 +28,7 @@ func (d *daemon) outputs(m *checker.Monitor, r *watch.Replacement) (all []output
 			doc.VIP = addresses()
 		}
 		doc.Daemon.TrackFile, doc.Daemon.WatchedVIP = behind(), watched.Troubles()
-		doc.Daemon.Exec = hooked()
+		doc.Daemon.Exec, doc.HostAddresses = hooked(), watched.Addresses()
 		if r != nil {
 			doc.Daemon.CrashFailover = report.NewCrashFailover(r.State())
 		}
