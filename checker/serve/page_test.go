@@ -191,7 +191,8 @@ func TestPolicyOfContent(t *testing.T) {
 func TestSentinelsView(t *testing.T) {
 	t.Parallel()
 	d := report.Document{Observation: &report.Observation{Role: checker.RoleMaster}, Daemon: &report.Daemon{}}
-	if page := shown(t, d); strings.Contains(page, "<h2>What the Sentinels") || strings.Contains(page, "listed Sentinels") {
+	if page := shown(t, d); strings.Contains(page, "<h2>What the Sentinels") ||
+		strings.Contains(page, "listed Sentinels") {
 		t.Errorf("there is a section for nothing:\n%s", page)
 	}
 	d.Observation.Standing = &report.Standing{
