@@ -133,7 +133,8 @@ func (o *doctorOptions) parse(ctx context.Context, p process, usage string, args
 	err := flags.Parse(fs, args)
 	switch {
 	case errors.Is(err, pflag.ErrHelp) || err == nil && daemon.help:
-		fmt.Fprintf(p.stdout, usage, flags.Help(own, map[string]string{"output": "Flags", "http-tls": "Daemons of other nodes"}))
+		titles := map[string]string{"output": "Flags", "http-tls": "Daemons of other nodes"}
+		fmt.Fprintf(p.stdout, usage, flags.Help(own, titles))
 		return t, exit.Usage, false
 	case err == nil && o.output != "text" && o.output != "json":
 		err = flags.Errorf("--output must be text or json")

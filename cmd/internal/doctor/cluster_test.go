@@ -88,7 +88,8 @@ func TestCluster(t *testing.T) {
 	lab.Check(t, second.Run("ip", "address", "add", s.VIP.String()+"/32", "dev", "eth0"))
 	c := readCluster(t, m)
 	lab.Check(t, second.Run("ip", "address", "del", s.VIP.String()+"/32", "dev", "eth0"))
-	if !slices.ContainsFunc(c.Faults, func(f string) bool { return strings.HasPrefix(f, "2 hosts have "+s.VIP.String()) }) {
+	both := "2 hosts have " + s.VIP.String()
+	if !slices.ContainsFunc(c.Faults, func(f string) bool { return strings.HasPrefix(f, both) }) {
 		t.Errorf("%+v", c)
 	}
 

@@ -48,7 +48,8 @@ func (h *HTTP) Settings() (s HTTPSettings, err error) {
 	case h.fs.Changed("http-user") && h.user == "":
 		return s, Errorf("--http-user is empty")
 	}
-	if err := Needs(h.fs, [][2]string{{"http-user", "http-password-file"}, {"http-password-file", "http-user"}}); err != nil {
+	both := [][2]string{{"http-user", "http-password-file"}, {"http-password-file", "http-user"}}
+	if err := Needs(h.fs, both); err != nil {
 		return s, err
 	}
 	if h.tls.on {
