@@ -24,11 +24,12 @@ func (d *daemon) outputs(m *checker.Monitor, r *watch.Replacement) (all []output
 	watched := d.watch.watch(d.logger)
 	document := func(status checker.Status) report.Document {
 		doc := report.FromStatus(d.Redis.Address, flags.Version(), d.Policy, status)
+		doc.HostAddresses = watched.Addresses()
 		if addresses != nil {
 			doc.VIP = addresses()
 		}
 		doc.Daemon.TrackFile, doc.Daemon.WatchedVIP = behind(), watched.Troubles()
-		doc.Daemon.Exec, doc.HostAddresses = hooked(), watched.Addresses()
+		doc.Daemon.Exec = hooked()
 		if r != nil {
 			doc.Daemon.CrashFailover = report.NewCrashFailover(r.State())
 		}
