@@ -169,6 +169,7 @@ type Observation struct {
 	// GoodReplicas are those of them that lag by min-replicas-max-lag at most,
 	// where the server counts them, else by 10 s; negative if it is no master.
 	GoodReplicas int
+	Links        []Link   // these replicas, one by one
 	Acknowledged int      // online replicas whose last acknowledgement is less than a second old, in Redis' whole seconds
 	Offset       int64    // bytes of the replication stream written or applied
 	Failover     string   // master_failover_state, Redis 6.2 and later
@@ -203,6 +204,14 @@ type Observation struct {
 	// is known: this one stays authenticated when the password is changed. It is
 	// an [*Error] with a hint.
 	StaleCredentials error
+}
+
+// A Link is an online replica of a master, as the master knows it. What is negative
+// is not known.
+type Link struct {
+	Address string // host:port
+	Lag     int64  // seconds since it was heard
+	Offset  int64  // that it acknowledged
 }
 
 // An Error is a probe that gave no answer which can be trusted. Its text

@@ -73,19 +73,19 @@ func parseInfo(replies [len(infoSections)]string) (Observation, error) {
 		o.Role = RoleMaster
 		o.Offset = repl.number("master_repl_offset", 0)
 		o.Failover = repl.First("master_failover_state")
-		replicas := repl.replicas()
-		o.Replicas = len(replicas)
+		o.Links = repl.replicas()
+		o.Replicas = len(o.Links)
 		good := 0
-		for _, r := range replicas {
-			if r.lag <= maxReplicaLag {
+		for _, r := range o.Links {
+			if r.heardWithin(maxReplicaLag) {
 				good++
 			}
-			if r.lag == 0 {
+			if r.heardWithin(0) {
 				o.Acknowledged++
 			}
-			if r.lag <= followerLag {
-				o.Followers = append(o.Followers, r.addr)
-				if behind := max(o.Offset-r.offset, 0); r.offset >= 0 && (o.Unreplicated < 0 || behind < o.Unreplicated) {
+			if r.heardWithin(followerLag) {
+				o.Followers = append(o.Followers, r.Address)
+				if behind := max(o.Offset-r.Offset, 0); r.Offset >= 0 && (o.Unreplicated < 0 || behind < o.Unreplicated) {
 					o.Unreplicated = behind
 				}
 			}
@@ -229,16 +229,12 @@ const (
 	followerLag   = 1
 )
 
-// A link is an online replica of a master.
-type link struct {
-	addr   string // host:port
-	lag    int64  // seconds since it was heard
-	offset int64  // that it acknowledged; negative if that is not known
-}
+// heardWithin reports whether the replica was heard within so many seconds.
+func (l Link) heardWithin(seconds int64) bool { return l.Lag >= 0 && l.Lag <= seconds }
 
 // replicas reads lines such as
 // "slave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=0".
-func (s *Section) replicas() (online []link) {
+func (s *Section) replicas() (online []Link) {
 	last := -1
 	s.Each(func(key, value string) {
 		number, ok := strings.CutPrefix(key, "slave")
@@ -258,12 +254,12 @@ func (s *Section) replicas() (online []link) {
 		if fields["state"] != "online" {
 			return
 		}
-		l := link{addr: net.JoinHostPort(fields["ip"], fields["port"])}
-		if l.lag, err = strconv.ParseInt(fields["lag"], 10, 64); err != nil || l.lag < 0 {
-			l.lag = maxReplicaLag + 1
+		l := Link{Address: net.JoinHostPort(fields["ip"], fields["port"])}
+		if l.Lag, err = strconv.ParseInt(fields["lag"], 10, 64); err != nil {
+			l.Lag = -1
 		}
-		if l.offset, err = strconv.ParseInt(fields["offset"], 10, 64); err != nil {
-			l.offset = -1
+		if l.Offset, err = strconv.ParseInt(fields["offset"], 10, 64); err != nil {
+			l.Offset = -1
 		}
 		online = append(online, l)
 	})

@@ -29,6 +29,7 @@ func TestParseInfo(t *testing.T) {
 		Uptime:       12 * time.Second,
 		Replicas:     1,
 		GoodReplicas: 1,
+		Links:        []Link{{Address: "10.0.0.2:6379", Lag: 0, Offset: 14}},
 		Acknowledged: 1,
 		Offset:       14,
 		Failover:     "no-failover",

@@ -36,6 +36,14 @@ type Document struct {
 	Daemon          *Daemon        `json:"daemon,omitempty"`
 	Others          []RoleAnswer   `json:"other_roles,omitempty"` // a daemon's answers about roles that it does not want
 	VIP             []VIP          `json:"vip,omitempty"`         // addresses that the daemon itself holds
+	// HostAddresses are those of --watch-vip, and those that /status?vip= names.
+	HostAddresses []HostAddress `json:"host_addresses,omitempty"`
+}
+
+// A HostAddress is an address that this host may have, whoever put it there.
+type HostAddress struct {
+	Address string `json:"address"` // without a length
+	Present *bool  `json:"present"` // null if that is not known
 }
 
 // RoleAnswer is the answer to who wants another role than the daemon.
@@ -82,9 +90,17 @@ type Observation struct {
 	Syncing       bool         `json:"syncing"`
 	LastIOSeconds *float64     `json:"last_io_seconds"` // null if it never was, or is not a replica's
 	GoodReplicas  *int         `json:"good_replicas"`   // of them, those that lag little; null if it is no master
+	Links         []Link       `json:"links,omitempty"` // a master's online replicas
 	BehindBytes   *int64       `json:"behind_bytes"`    // null if the master was not asked, or did not say
 	Standing      *Standing    `json:"standing,omitempty"`
 	Quorum        *Quorum      `json:"quorum,omitempty"`
+}
+
+// Link is the JSON form of a [checker.Link]. What is not known is null.
+type Link struct {
+	Address     string `json:"address"`      // host:port
+	LagSeconds  *int64 `json:"lag_seconds"`  // since it was heard, in whole seconds
+	BehindBytes *int64 `json:"behind_bytes"` // that it has not acknowledged
 }
 
 // Standing is the JSON form of a [checker.Standing].
@@ -284,6 +300,13 @@ func New(address string, p checker.Policy, c checker.Check) Document {
 	if o.GoodReplicas >= 0 && o.Role == checker.RoleMaster {
 		d.Observation.GoodReplicas = &o.GoodReplicas
 	}
+	for _, l := range o.Links[:min(len(o.Links), maxLinks)] {
+		one := Link{Address: name(l.Address), LagSeconds: count(l.Lag)}
+		if l.Offset >= 0 {
+			one.BehindBytes = new(max(0, o.Offset-l.Offset))
+		}
+		d.Observation.Links = append(d.Observation.Links, one)
+	}
 	if o.Behind >= 0 && o.Role == checker.RoleReplica {
 		d.Observation.BehindBytes = &o.Behind
 	}
@@ -324,13 +347,15 @@ func standing(s checker.Standing) *Standing {
 	return out
 }
 
-func asked(a checker.Asked) Asked {
-	count := func(n int64) *int64 {
-		if n < 0 {
-			return nil
-		}
-		return &n
+// count is null for what is negative.
+func count(n int64) *int64 {
+	if n < 0 {
+		return nil
 	}
+	return &n
+}
+
+func asked(a checker.Asked) Asked {
 	seconds := func(d time.Duration) *float64 {
 		if d < 0 {
 			return nil

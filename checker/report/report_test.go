@@ -368,6 +368,7 @@ func TestBounds(t *testing.T) {
 	o.Standing = checker.Standing{State: checker.StateConfirmed, Detail: long, LastHello: at}
 	o.Quorum.Time = at
 	for range 200 {
+		o.Links = append(o.Links, checker.Link{Address: long, Lag: math.MaxInt64})
 		o.Standing.Claims = append(o.Standing.Claims, checker.TimedClaim{Time: at,
 			Claim: checker.Claim{Hello: checker.Hello{Sentinel: long, From: long, Name: long, Master: long}}})
 		o.Standing.Asked = append(o.Standing.Asked, checker.Asked{Time: at, Sentinel: long, Name: long, Master: long,
@@ -381,6 +382,9 @@ func TestBounds(t *testing.T) {
 	}
 	if c, a := len(d.Observation.Standing.Claims), len(d.Observation.Quorum.Answers); c != 64 || a != 32 {
 		t.Errorf("%d claims and %d answers", c, a)
+	}
+	if n := len(d.Observation.Links); n != 16 {
+		t.Errorf("%d replicas", n)
 	}
 }
 

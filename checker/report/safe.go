@@ -15,6 +15,7 @@ const (
 	maxClaims   = 64  // of Sentinels heard
 	maxAnswers  = 32  // of listed Sentinels
 	maxAsked    = 12  // of Sentinels that the daemon has found
+	maxLinks    = 16  // of online replicas
 
 	maxMisconfigurations = 6 // of their settings
 )

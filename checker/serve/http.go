@@ -30,6 +30,7 @@ import (
 //	/master /primary /replica   200 if that is what the node is, else 503
 //	/healthz                    200 as long as the daemon checks, whatever it finds
 //	/status                     the document, JSON
+//	/status?vip=ADDRESS         the same, and whether this host has the address; there may be several
 //	/metrics                    for Prometheus
 //	/                           the same for people: a page for a browser, else text; its code is that of the
 //	                            wanted role, for a bare "option httpchk" of HAProxy asks here
@@ -226,6 +227,8 @@ func (h *HTTP) page(r *http.Request) page {
 	// The open page asks for /status?page: to it, a 503 is an error.
 	if path == "/" && wantsPage(r) || path == "/status" && r.URL.RawQuery == "page" {
 		path = forPeople
+	} else if path == "/status" && strings.HasPrefix(r.URL.RawQuery, "vip=") {
+		path = withAddresses
 	}
 	found, ok := h.pages[path]
 	switch {
@@ -240,12 +243,17 @@ func (h *HTTP) page(r *http.Request) page {
 	return found
 }
 
-// forPeople is the key of the page in HTML; no path is the same.
-const forPeople = "page"
+// These are the keys of the page in HTML, and of the document with the addresses that
+// were asked about; no path is the same.
+const (
+	forPeople     = "page"
+	withAddresses = "addresses"
+)
 
 // A rendering is a status in all forms.
 type rendering struct {
 	answer           checker.Answer
+	document         report.Document
 	text, json, page func() string
 }
 
@@ -253,10 +261,10 @@ func pages(m *checker.Monitor, metrics http.Handler, document func(checker.Statu
 	says := checker.Shared(m, func(s checker.Status) rendering {
 		d := document(s)
 		return rendering{
-			answer: d.Answer,
-			text:   sync.OnceValue(func() string { return strings.TrimSuffix(d.Explain(), "\n") }),
-			json:   sync.OnceValue(func() string { return d.JSON() + "\n" }),
-			page:   sync.OnceValue(func() string { return renderPage(d) }),
+			answer: d.Answer, document: d,
+			text: sync.OnceValue(func() string { return strings.TrimSuffix(d.Explain(), "\n") }),
+			json: sync.OnceValue(func() string { return d.JSON() + "\n" }),
+			page: sync.OnceValue(func() string { return renderPage(d) }),
 		}
 	})
 	is := func(role checker.Role) page {
@@ -267,6 +275,8 @@ func pages(m *checker.Monitor, metrics http.Handler, document func(checker.Statu
 		}}
 	}
 	documents, scrapes := &pace{every: 20 * time.Millisecond, burst: 20}, &pace{every: 50 * time.Millisecond, burst: 10}
+	// It asks the kernel, so it is given out no more often than a check is done.
+	lookups := &pace{every: checker.DefaultInterval, burst: 10}
 	return map[string]page{
 		"/master":  is(checker.RoleMaster),
 		"/primary": is(checker.RoleMaster),
@@ -282,6 +292,11 @@ func pages(m *checker.Monitor, metrics http.Handler, document func(checker.Statu
 		"/metrics": {pace: scrapes, serve: func(w http.ResponseWriter, r *http.Request) { metrics.ServeHTTP(w, r) }},
 		"/status": {pace: documents, serve: func(w http.ResponseWriter, _ *http.Request) {
 			write(w, http.StatusOK, "application/json", says().json())
+		}},
+		withAddresses: {pace: lookups, serve: func(w http.ResponseWriter, r *http.Request) {
+			d := says().document
+			d.HostAddresses = look(d.HostAddresses, r.URL.Query()["vip"])
+			write(w, http.StatusOK, "application/json", d.JSON()+"\n")
 		}},
 		forPeople: {pace: documents, serve: func(w http.ResponseWriter, r *http.Request) {
 			now, code := says(), http.StatusOK

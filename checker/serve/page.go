@@ -39,6 +39,7 @@ var pageHTML string
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"yesNo": report.YesNo,
 	"clock": func(t time.Time) string { return t.Local().Format("15:04:05.000") },
+	"list":  func(all []string) string { return strings.Join(all, ", ") },
 	"brief": func(id string) string { return id[:min(len(id), 12)] }, // enough to tell two apart
 }).Parse(pageHTML))
 
@@ -72,6 +73,7 @@ type view struct {
 	Exec                                *report.Exec
 	Rules                               []ruleView
 	Facts                               []report.Fact
+	Nodes                               []nodeView
 	Standing                            *report.Standing
 	Quorum                              *report.Quorum
 	Strips                              []strip
@@ -104,7 +106,7 @@ func newView(host string, d report.Document, now time.Time) view {
 	default:
 		v.Mark, v.Word = "?", "Unknown"
 	}
-	v.Decided = v.judge(d)
+	v.Decided, v.Nodes = v.judge(d), nodes(d)
 	if o := d.Observation; o != nil {
 		v.Facts, v.Standing, v.Quorum = o.Facts(), o.Standing, o.Quorum
 		v.Server = strings.TrimSpace(o.Server + " " + o.Version)

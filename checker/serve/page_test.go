@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,9 +121,11 @@ func TestEscape(t *testing.T) {
 				Claims:    []report.Claim{{Sentinel: evil, Name: evil, Master: evil}},
 			},
 			Quorum: &report.Quorum{Answers: []report.SentinelAnswer{{Sentinel: evil, Error: evil}}},
+			Links:  []report.Link{{Address: evil + "2"}},
 		},
-		VIP:   []report.VIP{{Address: evil, Conflict: true, By: evil}},
-		Rules: []report.Rule{{Reason: evil, State: evil, Detail: evil}},
+		HostAddresses: []report.HostAddress{{Address: evil, Present: new(true)}},
+		VIP:           []report.VIP{{Address: evil, Conflict: true, By: evil}},
+		Rules:         []report.Rule{{Reason: evil, State: evil, Detail: evil}},
 		Daemon: &report.Daemon{
 			Version:   evil,
 			LastCheck: evil,
@@ -139,7 +142,7 @@ func TestEscape(t *testing.T) {
 			t.Errorf("it holds %s:\n%s", bad, page)
 		}
 	}
-	if n := strings.Count(page, "&lt;script&gt;alert(1)"); n < 22 {
+	if n := strings.Count(page, "&lt;script&gt;alert(1)"); n < 27 {
 		t.Errorf("only %d of what was said is shown", n)
 	}
 }
@@ -188,7 +191,8 @@ func TestPolicyOfContent(t *testing.T) {
 func TestSentinelsView(t *testing.T) {
 	t.Parallel()
 	d := report.Document{Observation: &report.Observation{Role: checker.RoleMaster}, Daemon: &report.Daemon{}}
-	if page := shown(t, d); strings.Contains(page, "Sentinels") {
+	if page := shown(t, d); strings.Contains(page, "<h2>What the Sentinels") ||
+		strings.Contains(page, "listed Sentinels") {
 		t.Errorf("there is a section for nothing:\n%s", page)
 	}
 	d.Observation.Standing = &report.Standing{
@@ -220,6 +224,88 @@ func TestSentinelsView(t *testing.T) {
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("it does not hold %s:\n%s", want, page)
+		}
+	}
+}
+
+// TestClusterView: the page shows each node once, with what this daemon knows of it, and
+// what it does not know as unknown.
+func TestClusterView(t *testing.T) {
+	t.Parallel()
+	row := regexp.MustCompile(`<tr><td>(.*)</td></tr>`)
+	rows := func(d report.Document) (all []string) {
+		t.Helper()
+		_, section, found := strings.Cut(shown(t, d), `<section id="cluster" data-live>`)
+		section, _, _ = strings.Cut(section, "</section>")
+		if !found || !strings.Contains(section, "redis-is-masterd cluster") {
+			t.Fatalf("no section: %s", section)
+		}
+		for _, m := range row.FindAllStringSubmatch(section, -1) {
+			all = append(all, strings.ReplaceAll(m[1], "</td><td>", " | "))
+		}
+		return all
+	}
+	early := time.Now()
+	late := early.Add(time.Second)
+	const a, b, c = "10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"
+	standing := func(us bool, master string) *report.Standing {
+		return &report.Standing{
+			Claims: []report.Claim{
+				{Sentinel: "s1", Master: a, NamesUs: us != (master == b), Epoch: 3, Time: early},
+				{Sentinel: "s2", Master: master, NamesUs: us, Epoch: 4, Time: late},
+				{Sentinel: "s3", Master: c, Epoch: 1, Time: early},
+			},
+			Asked: []report.Asked{{Sentinel: "s1", Master: master, NamesUs: us, Epoch: new(int64(4)), Time: late}},
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		d    report.Document
+		want []string
+	}{
+		{"nothing is known", report.Document{Address: "127.0.0.1:6379"}, nil},
+		{
+			"a master",
+			report.Document{Address: "127.0.0.1:6379", Observation: &report.Observation{
+				Role:     checker.RoleMaster,
+				Standing: standing(true, a),
+				Links: []report.Link{
+					{Address: c, LagSeconds: new(int64(7)), BehindBytes: new(int64(9))},
+					{Address: b, LagSeconds: new(int64(1)), BehindBytes: new(int64(0))},
+				},
+			}, HostAddresses: []report.HostAddress{
+				{Address: "10.0.0.100", Present: new(true)}, {Address: "10.0.0.101", Present: new(false)},
+			}},
+			[]string{
+				a + " (this node) | master | – | 10.0.0.100 | s1, s2 | 4",
+				b + " | replica of this node | 0 bytes | ? | – | –",
+				c + " | replica of this node | 9 bytes, not heard for 7 s | ? | s3 | 1",
+			},
+		},
+		{
+			"a replica",
+			report.Document{Address: "127.0.0.1:6379", Observation: &report.Observation{
+				Role: checker.RoleReplica, Master: b, BehindBytes: new(int64(5)), Standing: standing(false, b),
+			}, VIP: []report.VIP{{Address: "10.0.0.100/32"}}},
+			[]string{
+				b + " | master of this node | – | ? | s1, s2 | 4",
+				c + " | – | – | ? | s3 | 1",
+				"127.0.0.1:6379 (this node) | replica | 5 bytes | – | – | –",
+			},
+		},
+		{
+			"a listed Sentinel, and an address of which nothing is known",
+			report.Document{Address: a, Observation: &report.Observation{
+				Role: checker.RoleMaster,
+				Quorum: &report.Quorum{Answers: []report.SentinelAnswer{
+					{Sentinel: "s1", Master: a, NamesUs: true}, {Sentinel: "s2", Error: "no route"},
+				}},
+			}, HostAddresses: []report.HostAddress{{Address: "10.0.0.100"}}},
+			[]string{a + " (this node) | master | – | ? | s1 | –"},
+		},
+	} {
+		if got := rows(tt.d); !slices.Equal(got, tt.want) {
+			t.Errorf("%s:\n%s\nwant\n%s", tt.name, strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
 		}
 	}
 }

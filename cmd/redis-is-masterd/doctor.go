@@ -36,21 +36,25 @@ nothing failed, 1 if something did, and 3 for wrong usage.
 const clusterUsage = `Usage: redis-is-masterd cluster [flags]
 
 Shows all nodes that the Sentinels know of this master: role, answer of the
-daemon, VIP, how far behind, and which Sentinels name whom. Daemons of other
-hosts are asked on the port of this one's --http, so that must not be on
-loopback. It changes nothing, and sends no password to another node.
+daemon, VIP, how far behind, and which Sentinels name whom. What is not known
+is shown as ?. Run it as root, who can read keepalived's configuration.
+
+Daemons of other hosts are asked on the port of this one's --http, so that must
+not be on loopback. No password of Redis is sent to another node, that of
+--http-user only by TLS. It changes nothing.
 
 Flags are taken as by redis-is-masterd doctor. The exit code is 0 if all agree,
 1 if something is not as it should be, and 3 for wrong usage.
 
 %s`
 
-// doctorOptions are the flags that only the doctor has. The subcommand cluster has them,
-// too, but for --wait.
+// doctorOptions are the flags that only the doctor has. The subcommand cluster has those
+// of http instead of --wait.
 type doctorOptions struct {
 	output, unit string
 	wait         time.Duration
 	help, once   bool // once: without --wait
+	http         flags.HTTP
 }
 
 func (o *doctorOptions) add(fs *pflag.FlagSet) {
@@ -60,6 +64,9 @@ func (o *doctorOptions) add(fs *pflag.FlagSet) {
 	}
 	fs.StringVar(&o.unit, "unit", "redis-is-masterd.service", "`name` of the daemon's unit")
 	fs.BoolVarP(&o.help, "help", "h", false, "print this text")
+	if o.once {
+		o.http.Add(fs)
+	}
 }
 
 // examine is the subcommand doctor: it prints a line for each check of this node.
@@ -126,7 +133,8 @@ func (o *doctorOptions) parse(ctx context.Context, p process, usage string, args
 	err := flags.Parse(fs, args)
 	switch {
 	case errors.Is(err, pflag.ErrHelp) || err == nil && daemon.help:
-		fmt.Fprintf(p.stdout, usage, flags.Help(own, map[string]string{"output": "Flags"}))
+		titles := map[string]string{"output": "Flags", "http-tls": "Daemons of other nodes"}
+		fmt.Fprintf(p.stdout, usage, flags.Help(own, titles))
 		return t, exit.Usage, false
 	case err == nil && o.output != "text" && o.output != "json":
 		err = flags.Errorf("--output must be text or json")
@@ -237,14 +245,21 @@ func (o *doctorOptions) target(ctx context.Context, p process, given, own *pflag
 	if err != nil {
 		return doctor.Target{}, err
 	}
+	var ask flags.HTTPSettings
+	if o.once {
+		if ask, err = o.http.Settings(); err != nil {
+			return doctor.Target{}, err
+		}
+	}
 	s.HideSecrets()
+	ask.HideSecrets()
 	return doctor.Target{
 		Redis: s.Redis, Sentinel: s.Sentinel, PasswordFile: fs.Lookup("password-file").Value.String(),
 		SentinelPasswordFile: fs.Lookup("sentinel-password-file").Value.String(),
 		Listed:               s.Listed, Name: s.Name, NoSentinels: daemon.hello == "off" && len(s.Listed) == 0,
 		Interval: daemon.interval, Timeout: s.Timeout, MaxAge: daemon.maxAge,
-		Socket: daemon.socket, TrackFile: daemon.trackFile, HTTP: daemon.http,
-		VIP: daemon.vip.addresses, VIPInterface: daemon.vip.device,
+		Socket: daemon.socket, TrackFile: daemon.trackFile, HTTP: daemon.http, AskHTTP: ask,
+		VIP: daemon.vip.addresses, VIPInterface: daemon.vip.device, WatchedVIP: daemon.watch.addresses,
 		Unit: o.unit,
 	}, nil
 }

@@ -25,6 +25,7 @@ func (d *daemon) outputs(m *checker.Monitor, r *watch.Replacement) (all []output
 	cannotKill := ""
 	document := func(status checker.Status) report.Document {
 		doc := report.FromStatus(d.Redis.Address, flags.Version(), d.Policy, status)
+		doc.HostAddresses = watched.Addresses()
 		if addresses != nil {
 			doc.VIP = addresses()
 		}

@@ -112,8 +112,10 @@ func TestReadmeText(t *testing.T) {
 		}
 	}
 	known := make(map[string]bool)
-	for _, command := range []string{"redis-is-master", "redis-is-masterd"} {
-		help, _ := exec.Command(lab.Program(command), "--help").Output()
+	for _, command := range []string{"redis-is-master", "redis-is-masterd", "redis-is-masterd doctor",
+		"redis-is-masterd cluster"} {
+		words := append(strings.Fields(command), "--help")
+		help, _ := exec.Command(lab.Program(words[0]), words[1:]...).Output()
 		for _, flag := range regexp.MustCompile(`--[a-z.-]*[a-z]`).FindAllString(string(help), -1) {
 			known[flag] = true
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/report"
 	"redis-is-master/cmd/internal/flags"
 )
 
@@ -165,13 +166,25 @@ func has(here []net.Addr, a netip.Addr) bool {
 // Present tells of each address whether this host has it. What is not known is
 // left out.
 func (w *vipWatch) Present() map[string]bool {
+	all := make(map[string]bool)
+	for _, a := range w.Addresses() {
+		if a.Present != nil {
+			all[a.Address] = *a.Present
+		}
+	}
+	return all
+}
+
+// Addresses tells of each address whether this host has it.
+func (w *vipWatch) Addresses() (all []report.HostAddress) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := make(map[string]bool)
 	for _, v := range w.vips {
+		a := report.HostAddress{Address: v.address.String()}
 		if v.known {
-			all[v.address.String()] = v.present
+			a.Present = new(v.present)
 		}
+		all = append(all, a)
 	}
 	return all
 }

@@ -76,6 +76,9 @@ func TestWatchLog(t *testing.T) {
 	both := here("127.0.0.1/8", "10.0.0.100/24", "2001:db8::100/64")
 	pass(10, checker.Yes, both, nil)
 	pass(130, checker.Yes, both[:2], nil)
+	if a := w.Addresses(); len(a) != 2 || a[0].Address != "10.0.0.100" || !*a[0].Present || *a[1].Present {
+		t.Errorf("addresses: %+v", a)
+	}
 	if p := w.Present(); len(p) != 2 || !p["10.0.0.100"] || p["2001:db8::100"] {
 		t.Errorf("present: %v", p)
 	}

@@ -154,19 +154,22 @@ func TestPage(t *testing.T) {
 }
 
 // TestSentinels: a failover by real Sentinels on the page of the node that is
-// promoted, with what each of them says.
+// promoted, with what each of them says, and what is known of each node.
 func TestSentinels(t *testing.T) {
 	c := lab.NewCluster(t, 2, lab.Options{})
-	port, err := lab.FreePort()
-	lab.Check(t, err)
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	d, err := lab.StartDaemon(lab.Program("redis-is-masterd"), c.Nodes[1], "--http", address)
-	lab.Check(t, err)
-	t.Cleanup(d.Close)
-	lab.Check(t, d.Says(checker.ReasonRole))
+	var pages, nodes [2]string // nodes are by which the Sentinels know them
+	for i, says := range []checker.Reason{checker.OK, checker.ReasonRole} {
+		port, err := lab.FreePort()
+		lab.Check(t, err)
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		pages[i], nodes[i] = "http://"+address+"/", net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Nodes[i].Port))
+		d, err := lab.StartDaemon(lab.Program("redis-is-masterd"), c.Nodes[i], "--http", address)
+		lab.Check(t, err)
+		t.Cleanup(d.Close)
+		lab.Check(t, d.Says(says))
+	}
 	b := open(t)
 	b.screen(1200, 900, "light")
-	b.visit("http://" + address + "/")
 	show := func(what, expression, want string) {
 		t.Helper()
 		var last string
@@ -174,9 +177,22 @@ func TestSentinels(t *testing.T) {
 			t.Fatalf("%v: %s\n%s", err, last, b.eval(`document.body.innerText`))
 		}
 	}
+	cell := func(node string, column int) string {
+		return fmt.Sprintf(`[...document.querySelectorAll("#cluster tbody tr")]`+
+			`.find(r => r.cells[0].textContent.startsWith(%q))?.cells[%d].textContent`, node, column)
+	}
+	b.visit(pages[0])
+	show("the master knows its replica", cell(nodes[1], 1), "replica of this node")
+	show("and how far that is behind", `String(/^\d+ bytes$/.test(`+cell(nodes[1], 2)+`))`, "true")
+	b.visit(pages[1])
+	show("this node is a replica", cell(nodes[1], 1)+` + "," + `+cell(nodes[1], 3), "replica,?")
+	show("its master", cell(nodes[0], 1), "master of this node")
+	show("whom three Sentinels name", `String(`+cell(nodes[0], 4)+`.split(", ").length)`, "3")
 	show("the rule that decided is marked", `document.querySelector("#rules .decided code").textContent`, "role")
 	c.Nodes[0].Kill()
 	show("the promotion is on the page", `document.querySelector("h1").textContent`, "Master")
+	show("so it is among the nodes", cell(nodes[1], 0)+` + ", " + `+cell(nodes[1], 1), nodes[1]+" (this node), master")
+	show("named by all", `String(`+cell(nodes[1], 4)+`.split(", ").length)`, "3")
 	// One for what it publishes, and one for what it answers.
 	show("every Sentinel has two rows", `String(document.querySelectorAll("#sentinels tbody tr").length)`, "6")
 	show(

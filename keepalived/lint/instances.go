@@ -22,8 +22,8 @@ func (l *linter) concerns(t tracked) bool {
 	return !l.ours || t.file != nil && t.file.redis || t.script != nil && t.script.redis
 }
 
-// instances looks at who tracks what, and at the instances that follow Redis.
-func (l *linter) instances(file string) {
+// syncGroups finds the groups that each instance is in.
+func (l *linter) syncGroups() {
 	l.groups = make(map[string][]*statement)
 	for _, g := range l.root.all("vrrp_sync_group") {
 		var members []string
@@ -37,6 +37,11 @@ func (l *linter) instances(file string) {
 			l.groups[m] = append(l.groups[m], g)
 		}
 	}
+}
+
+// instances looks at who tracks what, and at the instances that follow Redis.
+func (l *linter) instances(file string) {
+	l.syncGroups()
 	followed := false
 	for _, i := range l.root.all("vrrp_instance") {
 		var all []tracked

@@ -24,6 +24,7 @@ type Instance struct {
 	Unicast         bool
 	Refresh         bool // the addresses are announced again and again
 	Addresses       []netip.Prefix
+	Follows         bool // it tracks something that has to do with Redis
 }
 
 // A Script is a vrrp_script, and who runs it. An empty group is that of the
@@ -49,9 +50,13 @@ func Summarize(host Host, path string) (s Summary, err error) {
 	if user == "" && host.User("keepalived_script") {
 		user = "keepalived_script"
 	}
+	l := &linter{host: host, root: root}
+	l.trackers()
+	l.syncGroups()
 	for _, b := range root.all("vrrp_instance") {
 		i := Instance{Name: b.word(1), Interface: b.last("interface").word(1), Advert: time.Second,
-			Unicast: b.last("unicast_peer") != nil, Refresh: refresh || isRefresh(b.last("garp_master_refresh"))}
+			Unicast: b.last("unicast_peer") != nil, Refresh: refresh || isRefresh(b.last("garp_master_refresh")),
+			Follows: slices.ContainsFunc(l.tracked(b), l.concerns)}
 		i.RouterID, _ = strconv.Atoi(b.last("virtual_router_id").word(1))
 		if seconds, err := strconv.ParseFloat(b.last("advert_int").word(1), 64); err == nil && seconds > 0 && seconds <= 255 {
 			i.Advert = time.Duration(seconds * float64(time.Second))
@@ -67,8 +72,6 @@ func Summarize(host Host, path string) (s Summary, err error) {
 			s.Instances = append(s.Instances, i)
 		}
 	}
-	l := &linter{host: host, root: root}
-	l.trackers()
 	for _, script := range l.scripts {
 		if !script.ours || !slices.Contains(script.command, "--cached") {
 			continue

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -16,10 +17,12 @@ import (
 // of one master.
 type Cluster struct {
 	Schema    int      `json:"schema"`
-	Name      string   `json:"name"`      // by which the Sentinels know the master; empty if that is not known
-	Nodes     []Member `json:"nodes"`     // by address
-	Sentinels []Voice  `json:"sentinels"` // by address
-	Faults    []string `json:"faults"`    // what is not as it should be
+	Name      string   `json:"name"`                // by which the Sentinels know the master; empty if that is not known
+	VIP       []string `json:"vip"`                 // the virtual addresses that were looked for
+	VIPError  string   `json:"vip_error,omitempty"` // why some of keepalived's may be missing
+	Nodes     []Member `json:"nodes"`               // by address
+	Sentinels []Voice  `json:"sentinels"`           // by address
+	Faults    []string `json:"faults"`              // what is not as it should be
 }
 
 // A Member is a node. What is not known is empty or null.
@@ -30,7 +33,8 @@ type Member struct {
 	Answer      checker.Answer `json:"answer,omitempty"`
 	Reason      checker.Reason `json:"reason,omitempty"`
 	Error       string         `json:"error,omitempty"` // why its daemon gave no answer
-	VIP         []string       `json:"vip,omitempty"`   // the addresses that its daemon holds
+	VIP         []string       `json:"vip"`             // the virtual addresses that its host has
+	VIPKnown    bool           `json:"vip_known"`       // it has no other; else it may have
 	OffsetBytes *int64         `json:"offset_bytes"`
 	BehindBytes *int64         `json:"behind_bytes"` // a replica: by how much, at the most
 	Epoch       *int64         `json:"epoch"`        // the highest at which a Sentinel names it
@@ -96,6 +100,46 @@ func (c *Cluster) judge() {
 	case len(yes) == 0 && asked == len(c.Nodes) && asked > 0:
 		fault("no daemon says yes")
 	}
+	vips := slices.Clone(c.VIP)
+	for _, n := range c.Nodes {
+		vips = append(vips, n.VIP...)
+	}
+	slices.Sort(vips)
+	for _, v := range slices.Compact(vips) {
+		c.judgeVIP(v, fault)
+	}
+}
+
+// judgeVIP notes where a virtual address is that should be elsewhere. What is not known is
+// no fault.
+func (c *Cluster) judgeVIP(vip string, fault func(string, ...any)) {
+	var here []string             // the hosts
+	yes := make(map[string]bool)  // of a host, a node is believed
+	told := make(map[string]bool) // of a host, an answer is known
+	host := func(n Member) string {
+		h, _, _ := net.SplitHostPort(n.Address)
+		return h
+	}
+	for _, n := range c.Nodes {
+		yes[host(n)] = yes[host(n)] || n.Answer == checker.Yes
+		told[host(n)] = told[host(n)] || n.Answer != ""
+		if slices.Contains(n.VIP, vip) && !slices.Contains(here, host(n)) {
+			here = append(here, host(n))
+		}
+	}
+	if len(here) > 1 {
+		fault("%d hosts have %s: %s", len(here), vip, strings.Join(here, ", "))
+	}
+	for _, h := range here {
+		if told[h] && !yes[h] {
+			fault("%s has %s, and its daemon does not say yes", h, vip)
+		}
+	}
+	for _, n := range c.Nodes {
+		if n.Answer == checker.Yes && n.VIPKnown && slices.Contains(c.VIP, vip) && !slices.Contains(n.VIP, vip) {
+			fault("the daemon of %s says yes, and its host lacks %s", n.Address, vip)
+		}
+	}
 }
 
 // behind fills in by how much the replicas are behind the node that all Sentinels
@@ -134,13 +178,20 @@ func (c Cluster) Text() string {
 		if n.Epoch != nil && by != "" {
 			by += fmt.Sprintf(" at epoch %d", *n.Epoch)
 		}
-		row := []string{n.Address, role, daemon, strings.Join(n.VIP, ", "), behind, by}
+		vip := slices.Clone(n.VIP)
+		if !n.VIPKnown {
+			vip = append(vip, "?")
+		}
+		row := []string{n.Address, role, daemon, strings.Join(vip, ", "), behind, by}
 		for i := range row {
 			row[i] = cmp.Or(report.Line(row[i]), "–")
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	t.Flush()
+	if c.VIPError != "" {
+		fmt.Fprintf(&b, "\n? which addresses keepalived holds: %s; run it as root\n", report.Line(c.VIPError))
+	}
 	for _, f := range c.Faults {
 		fmt.Fprintf(&b, "\n✗ %s", report.Line(f))
 	}

@@ -13,6 +13,7 @@ import (
 
 	"redis-is-master/checker"
 	"redis-is-master/checker/report"
+	"redis-is-master/cmd/internal/flags"
 )
 
 // A Target is what the daemon was told by its flags.
@@ -33,6 +34,9 @@ type Target struct {
 	HTTP                      string         // where the daemon answers HTTP; empty for nowhere
 	VIP                       []netip.Prefix // that the daemon holds
 	VIPInterface              string
+	WatchedVIP                []netip.Addr // that keepalived holds, as the daemon is told
+
+	AskHTTP flags.HTTPSettings // how to ask the daemons of other nodes
 
 	Unit string // such as redis-is-masterd.service
 }

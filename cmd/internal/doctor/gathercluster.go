@@ -2,12 +2,9 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -16,6 +13,7 @@ import (
 
 	"redis-is-master/checker"
 	"redis-is-master/checker/report"
+	"redis-is-master/keepalived/lint"
 )
 
 // A Replica is what a Sentinel has seen last of one that it knows.
@@ -26,11 +24,8 @@ type Replica struct {
 	Offset  int64 // negative if it did not tell
 }
 
-// maxReplicas and maxStatus bound what is read of a Sentinel and of a daemon.
-const (
-	maxReplicas = 64
-	maxStatus   = 1 << 20
-)
+// maxReplicas bounds what is read of a Sentinel.
+const maxReplicas = 64
 
 // replicasSeen reads the reply to SENTINEL REPLICAS.
 //
@@ -54,7 +49,7 @@ func replicasSeen(reply any) (all []Replica) {
 
 // GatherCluster asks the Sentinels for the nodes, and the daemons of these for their
 // answers, within some seconds. The daemons of other hosts are asked on the port of
-// --http. It changes nothing, and sends no password to another node.
+// --http. It changes nothing, and sends no password of Redis to another node.
 func GatherCluster(ctx context.Context, t Target) Cluster {
 	ctx, cancel := context.WithTimeout(ctx, whole)
 	defer cancel()
@@ -64,15 +59,26 @@ func GatherCluster(ctx context.Context, t Target) Cluster {
 	f.Redis, heard = gatherRedis(ctx, t, len(t.Listed) == 0 && !knowsSentinels(f.Daemon.Document))
 	f.Sentinels = gatherSentinels(ctx, t, f, heard)
 	c := newCluster(f)
+	vips, missing := virtualAddresses(t)
+	c.VIP, c.VIPError = texts(vips), brief(missing)
+	own := ownAddresses()
+	ask := newDaemonClient(ctx, t, vips)
 	var asking sync.WaitGroup
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
 		asking.Go(func() {
-			doc, err := f.Daemon.Document, f.Daemon.SocketErr
-			if !isHere(f, n.Address) {
-				doc, err = askDaemon(ctx, t.HTTP, n.Address)
+			known := addressesOf(ctx, n.Address)
+			if isHere(f, n.Address) {
+				n.learn(f.Daemon.Document, f.Daemon.SocketErr)
+				n.look(vips, known, func(a netip.Addr) (present, known bool) {
+					return slices.Contains(own, a), len(own) > 0
+				})
+			} else {
+				doc, err := ask.ask(ctx, n.Address, known)
+				n.learn(doc, err)
+				n.look(vips, known, saysOf(doc))
 			}
-			n.learn(doc, err)
+			n.VIPKnown = n.VIPKnown && missing == ""
 		})
 	}
 	asking.Wait()
@@ -83,12 +89,13 @@ func GatherCluster(ctx context.Context, t Target) Cluster {
 
 // newCluster is what the Sentinels say.
 func newCluster(f Facts) Cluster {
-	c := Cluster{Schema: Schema, Name: f.Sentinels.Name, Nodes: []Member{}, Sentinels: []Voice{}}
+	c := Cluster{Schema: Schema, Name: f.Sentinels.Name, VIP: []string{}, Nodes: []Member{},
+		Sentinels: []Voice{}}
 	node := func(address string) *Member {
 		i := slices.IndexFunc(c.Nodes, func(n Member) bool { return n.Address == address })
 		if i < 0 {
 			i = len(c.Nodes)
-			c.Nodes = append(c.Nodes, Member{Address: address, NamedBy: []string{}})
+			c.Nodes = append(c.Nodes, Member{Address: address, VIP: []string{}, NamedBy: []string{}})
 		}
 		return &c.Nodes[i]
 	}
@@ -136,8 +143,8 @@ func newCluster(f Facts) Cluster {
 func isHere(f Facts, address string) bool {
 	if f.Redis.Err != nil {
 		host, _, _ := net.SplitHostPort(address)
-		own, err := netip.ParseAddr(host)
-		return err == nil && slices.Contains(ownAddresses(), own)
+		a, err := netip.ParseAddr(host)
+		return err == nil && slices.Contains(ownAddresses(), a.Unmap())
 	}
 	for _, s := range f.Sentinels.All {
 		if s.Report == nil {
@@ -157,69 +164,106 @@ func ownAddresses() (all []netip.Addr) {
 	found, _ := net.InterfaceAddrs()
 	for _, a := range found {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			all = append(all, p.Addr())
+			all = append(all, p.Addr().Unmap())
 		}
 	}
 	return all
 }
 
-// direct uses no proxy, whatever the environment says: the nodes are neighbours.
-var direct = &http.Transport{DisableKeepAlives: true}
-
-var errUnasked = errors.New("not asked")
-
-// askDaemon asks the daemon of another node.
-func askDaemon(ctx context.Context, listens, node string) (*report.Document, error) {
-	at, port, err := net.SplitHostPort(listens)
-	if err != nil {
-		return nil, fmt.Errorf("%w: there is no --http", errUnasked)
-	}
-	if ip, err := netip.ParseAddr(at); at == "localhost" || err == nil && ip.IsLoopback() {
-		return nil, fmt.Errorf("%w: --http is on loopback", errUnasked)
-	}
-	host, _, _ := net.SplitHostPort(node)
-	ctx, cancel := within(ctx)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
-		"http://"+net.JoinHostPort(host, port)+"/status", nil)
-	if err != nil {
-		return nil, err
-	}
-	reply, err := direct.RoundTrip(request)
-	if err != nil {
-		return nil, fmt.Errorf("no answer: %w", err)
-	}
-	defer reply.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(reply.Body, maxStatus))
-	if err != nil {
-		return nil, fmt.Errorf("no answer: %w", err)
-	}
-	var doc report.Document
-	switch {
-	case reply.StatusCode == http.StatusUnauthorized:
-		return nil, errors.New("it wants a user's password")
-	case json.Unmarshal(body, &doc) != nil || doc.Schema != report.Schema:
-		return nil, fmt.Errorf("another program answers on port %s, or it wants TLS", port)
-	}
-	return &doc, nil
-}
-
-// learn notes what a daemon says.
+// learn notes what a daemon says. Any program may have said it.
 func (n *Member) learn(doc *report.Document, err error) {
 	if doc == nil {
 		if err == nil {
 			err = fmt.Errorf("%w: there is no --socket", errUnasked)
 		}
-		n.Error, n.unasked = err.Error(), errors.Is(err, errUnasked)
+		n.Error, n.unasked = brief(err.Error()), errors.Is(err, errUnasked)
 		return
 	}
-	n.Answer, n.Reason = doc.Answer, doc.Reason
-	for _, v := range doc.VIP {
-		if v.Held {
-			n.VIP = append(n.VIP, v.Address)
+	n.Answer, n.Reason = doc.Answer, checker.Reason(brief(string(doc.Reason)))
+	for _, v := range doc.VIP[:min(len(doc.VIP), maxVIPs)] {
+		if p, err := netip.ParsePrefix(v.Address); err == nil && v.Held {
+			n.has(p.Addr())
 		}
 	}
 	if o := doc.Observation; o != nil {
-		n.Role, n.OffsetBytes = o.Role, new(o.OffsetBytes)
+		n.Role, n.OffsetBytes = checker.Role(brief(string(o.Role))), new(o.OffsetBytes)
 	}
+}
+
+// has notes a virtual address that the node's host has.
+func (n *Member) has(vip netip.Addr) {
+	if text := vip.Unmap().String(); !slices.Contains(n.VIP, text) {
+		n.VIP = append(n.VIP, text)
+	}
+}
+
+// look notes which of the virtual addresses the host has, given whether it has an address
+// and by which addresses the node is known. Where the host has none of these, it is not in
+// the network of the node, as a container is not, so that what it lacks says nothing.
+func (n *Member) look(vips, node []netip.Addr, has func(netip.Addr) (present, known bool)) {
+	n.VIPKnown = slices.ContainsFunc(node, func(a netip.Addr) bool {
+		present, known := has(a)
+		return present && known
+	})
+	for _, a := range vips {
+		present, known := has(a)
+		n.VIPKnown = n.VIPKnown && known
+		if present && known {
+			n.has(a)
+		}
+	}
+}
+
+// maxVIPs bounds how many addresses are looked for, and by how many a node is known: a
+// daemon tells of 16.
+const maxVIPs = 8
+
+// virtualAddresses are those of keepalived here that follow Redis, or all of it if none
+// does, and those that the daemon is told of. The error says why some may be missing.
+func virtualAddresses(t Target) (all []netip.Addr, missing string) {
+	add := func(a netip.Addr) {
+		if a = a.Unmap(); !slices.Contains(all, a) && len(all) < maxVIPs {
+			all = append(all, a)
+		}
+	}
+	for _, p := range t.VIP {
+		add(p.Addr())
+	}
+	for _, a := range t.WatchedVIP {
+		add(a)
+	}
+	host := lint.ThisHost()
+	k := findKeepalived(host)
+	if k.File == "" {
+		return all, k.Err
+	}
+	s, err := lint.Summarize(host, k.File)
+	if err != nil {
+		return all, k.File + ": " + reason(err)
+	}
+	follows := slices.ContainsFunc(s.Instances, func(i lint.Instance) bool { return i.Follows })
+	for _, i := range s.Instances {
+		for _, p := range i.Addresses {
+			if i.Follows == follows {
+				add(p.Addr())
+			}
+		}
+	}
+	return all, ""
+}
+
+// addressesOf are those of a node, which the Sentinels may know by name.
+func addressesOf(ctx context.Context, node string) []netip.Addr {
+	host, _, _ := net.SplitHostPort(node)
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}
+	}
+	ctx, cancel := within(ctx)
+	defer cancel()
+	all, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	all = all[:min(len(all), maxVIPs)]
+	for i := range all {
+		all[i] = all[i].Unmap()
+	}
+	return all
 }

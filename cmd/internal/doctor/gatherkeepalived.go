@@ -19,8 +19,8 @@ import (
 // defaultKeepalived is what keepalived reads without a flag.
 const defaultKeepalived = "/etc/keepalived/keepalived.conf"
 
-func gatherKeepalived(ctx context.Context, t Target) Keepalived {
-	host := lint.ThisHost()
+// findKeepalived finds the one that runs in this network, and its configuration.
+func findKeepalived(host lint.Host) Keepalived {
 	k := Keepalived{Version: host.Version}
 	all, err := processes("keepalived")
 	if err != nil {
@@ -32,6 +32,12 @@ func gatherKeepalived(ctx context.Context, t Target) Keepalived {
 	} else if _, err := os.Stat(defaultKeepalived); err == nil {
 		k.File = defaultKeepalived
 	}
+	return k
+}
+
+func gatherKeepalived(ctx context.Context, t Target) Keepalived {
+	host := lint.ThisHost()
+	k := findKeepalived(host)
 	vips := make(map[netip.Prefix]string)
 	for _, p := range t.VIP {
 		vips[p] = t.VIPInterface

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +24,8 @@ func TestJudge(t *testing.T) {
 	}{
 		"all is well": {yes, no, []string{"a:1", "a:1"}, nil},
 		"two say yes": {yes, yes, []string{"a:1", "a:1"}, []string{
-			"the daemon of b:1 says yes", "2 daemons say yes: a:1, b:1"}},
+			"the daemon of b:1 says yes", "2 daemons say yes: a:1, b:1",
+			"2 hosts have 10.0.0.100: a, b"}},
 		"nobody says it": {no, no, []string{"a:1", "a:1"}, []string{"no daemon says yes"}},
 		"one is unasked": {no, nil, []string{"a:1", "a:1"}, nil},
 		"they differ": {yes, no, []string{"a:1", "b:1"},
@@ -50,7 +52,7 @@ func TestJudge(t *testing.T) {
 				t.Errorf("%q, want %q", c.Faults, tt.want)
 			}
 			if name == "all is well" {
-				if b := c.Nodes[1].BehindBytes; b == nil || *b != 10 || !slices.Equal(c.Nodes[0].VIP, []string{"10.0.0.100/32"}) {
+				if b := c.Nodes[1].BehindBytes; b == nil || *b != 10 || !slices.Equal(c.Nodes[0].VIP, []string{"10.0.0.100"}) {
 					t.Errorf("%+v", c.Nodes)
 				}
 			}
@@ -60,6 +62,85 @@ func TestJudge(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestJudgeVIP: where a virtual address is that should be elsewhere is named; what is not
+// known is shown as unknown, and is no fault.
+func TestJudgeVIP(t *testing.T) {
+	const vip = "10.0.0.100"
+	node := func(address string, a checker.Answer, known bool, vips ...string) Member {
+		return Member{Address: address, Answer: a, Reason: "role", VIP: vips, VIPKnown: known}
+	}
+	dark := Member{Address: "c:1", Error: "not asked", unasked: true}
+	for name, tt := range map[string]struct {
+		nodes []Member
+		text  string
+		want  []string
+	}{
+		"all is well": {[]Member{node("a:1", checker.Yes, true, vip), node("b:1", checker.No, true)}, vip, nil},
+		"not known":   {[]Member{node("a:1", checker.Yes, false), node("b:1", checker.No, true), dark}, "?", nil},
+		"on two hosts": {[]Member{node("a:1", checker.Yes, true, vip), node("b:1", checker.No, true, vip)}, vip,
+			[]string{"2 hosts have 10.0.0.100: a, b", "b has 10.0.0.100, and its daemon does not say yes"}},
+		"on none": {[]Member{node("a:1", checker.Yes, true), node("b:1", checker.No, true)}, "–",
+			[]string{"the daemon of a:1 says yes, and its host lacks 10.0.0.100"}},
+		"one of another daemon": {
+			[]Member{node("a:1", checker.Yes, true, vip), node("b:1", checker.No, true, "10.0.0.7")}, "10.0.0.7",
+			[]string{"b has 10.0.0.7, and its daemon does not say yes"}},
+		"two nodes of one host": {
+			[]Member{node("a:1", checker.Yes, true, vip), node("a:2", checker.No, true, vip)}, vip, nil},
+		"no answer": {[]Member{node("a:1", checker.Yes, true, vip), {Address: "c:1", unasked: true, VIP: []string{vip}}},
+			vip + ", ?", []string{"2 hosts have 10.0.0.100: a, c"}},
+	} {
+		c := Cluster{VIP: []string{vip}, Nodes: tt.nodes, Sentinels: []Voice{{Address: "s0", Master: "a:1"}}}
+		c.judge()
+		if !slices.Equal(c.Faults, tt.want) && len(c.Faults)+len(tt.want) > 0 {
+			t.Errorf("%s: %q, want %q", name, c.Faults, tt.want)
+		}
+		if !strings.Contains(c.Text(), "  "+tt.text+"  ") {
+			t.Errorf("%s: no %s in %s", name, tt.text, c.Text())
+		}
+	}
+	c := Cluster{VIPError: "keepalived.conf: permission denied"}
+	if text := c.Text(); !strings.Contains(text, "? which addresses keepalived holds: "+c.VIPError+"; run it as root\n") {
+		t.Error(text)
+	}
+}
+
+// TestLook: what a host lacks is believed only of one that has the node's own address.
+func TestLook(t *testing.T) {
+	vips := []netip.Addr{netip.MustParseAddr("10.0.0.100"), netip.MustParseAddr("10.0.0.101")}
+	own := []netip.Addr{netip.MustParseAddr("10.0.0.1")}
+	for name, tt := range map[string]struct {
+		here, unknown []string
+		vip           []string
+		known         bool
+	}{
+		"one of them":          {here: []string{"10.0.0.1", "10.0.0.101"}, vip: []string{"10.0.0.101"}, known: true},
+		"none":                 {here: []string{"10.0.0.1"}, known: true},
+		"in a container":       {here: []string{"172.17.0.2"}},
+		"seen though":          {here: []string{"10.0.0.100"}, vip: []string{"10.0.0.100"}},
+		"one was not told":     {here: []string{"10.0.0.1"}, unknown: []string{"10.0.0.101"}},
+		"its own was not told": {unknown: []string{"10.0.0.1"}},
+		"one is not known":     {here: []string{"10.0.0.1", "10.0.0.100"}, unknown: []string{"10.0.0.100"}},
+	} {
+		doc := &report.Document{}
+		for _, a := range slices.Concat(own, vips) {
+			one := report.HostAddress{Address: a.String(), Present: new(slices.Contains(tt.here, a.String()))}
+			if slices.Contains(tt.unknown, a.String()) {
+				one.Present = nil
+			}
+			doc.HostAddresses = append(doc.HostAddresses, one)
+		}
+		var n Member
+		n.look(vips, own, saysOf(doc))
+		if !slices.Equal(n.VIP, tt.vip) || n.VIPKnown != tt.known {
+			t.Errorf("%s: %v %v, want %v %v", name, n.VIP, n.VIPKnown, tt.vip, tt.known)
+		}
+		n = Member{}
+		if n.look(vips, own, saysOf(nil)); n.VIPKnown || n.VIP != nil {
+			t.Errorf("of no daemon: %+v", n)
+		}
 	}
 }
 
@@ -74,7 +155,7 @@ func TestSafeJSON(t *testing.T) {
 // TestNotAsked: it is said why a daemon was not asked, and that is no fault.
 func TestNotAsked(t *testing.T) {
 	for _, listens := range []string{"", "127.0.0.1:9736", "localhost:9736", "[::1]:9736"} {
-		_, err := askDaemon(t.Context(), listens, "192.0.2.1:6379")
+		_, err := newDaemonClient(t.Context(), Target{HTTP: listens}, nil).ask(t.Context(), "192.0.2.1:6379", nil)
 		var n Member
 		n.learn(nil, err)
 		if !n.unasked || !strings.HasPrefix(n.Error, "not asked: ") {

@@ -21,14 +21,14 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(lab.Main(m, nil)) }
 
-// start starts a site on which the doctor has nothing to mend.
-func start(t *testing.T) *lab.Site {
+// start starts a site on which the doctor has nothing to mend, its daemons with more flags.
+func start(t *testing.T, daemon ...string) *lab.Site {
 	t.Helper()
 	lab.RequireNetwork(t)
 	lab.Require(t, "redis-server", "redis-sentinel", "keepalived")
 	config, err := lab.Profile("../../../keepalived/track-file.conf")
 	lab.Check(t, err)
-	s, err := lab.StartSite(lab.SiteOptions{Bin: lab.Programs, Keepalived: config})
+	s, err := lab.StartSite(lab.SiteOptions{Bin: lab.Programs, Keepalived: config, Daemon: daemon})
 	lab.Check(t, err)
 	t.Cleanup(s.Close)
 	for _, n := range s.Nodes {

@@ -69,6 +69,9 @@ func TestPages(t *testing.T) {
 				t.Errorf("%s(%s) does not explain %s", command, section, r)
 			}
 		}
+		if command == "redis-is-masterd" && !regexp.MustCompile(`(?m)^ {7}--http-password-file file$`).MatchString(rest) {
+			t.Errorf("%s(%s) has no flags of cluster", command, section)
+		}
 		for _, left := range []string{"{{", "<no value>", "`"} {
 			if strings.Contains(text, left) {
 				t.Errorf("%s(%s) holds %q", command, section, left)

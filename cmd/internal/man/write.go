@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -24,13 +25,18 @@ func write(bin, root, out string) error {
 	if err != nil {
 		return err
 	}
+	ofCluster, err := options(bin, "redis-is-masterd", "cluster")
+	if err != nil {
+		return err
+	}
+	ofCluster = slices.DeleteFunc(ofCluster, func(o option) bool { return !strings.HasPrefix(o.Long, "http-") })
 	commands := make(map[string][]option)
 	for name, section := range map[string]string{"redis-is-master": "1", "redis-is-masterd": "8"} {
 		if commands[name], err = options(bin, name); err != nil {
 			return err
 		}
 		page, err := page(filepath.Join(root, "cmd/package", name+"."+section+".in"), string(codes)+string(reasons),
-			commands[name])
+			commands[name], ofCluster)
 		if err != nil {
 			return err
 		}
@@ -62,7 +68,7 @@ func writeDoctor(bin, root, out string) error {
 	if err != nil {
 		return err
 	}
-	page, err := page(filepath.Join(root, "cmd/package", name+".in"), "", flags)
+	page, err := page(filepath.Join(root, "cmd/package", name+".in"), "", flags, nil)
 	if err != nil {
 		return err
 	}
@@ -84,10 +90,12 @@ func roffChecks() string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// page fills in the text of a page. Its tables are those of the READMEs.
-func page(file, readme string, flags []option) ([]byte, error) {
+// page fills in the text of a page. Its tables are those of the READMEs; ofCluster are
+// the flags that only the subcommand cluster has.
+func page(file, readme string, flags, ofCluster []option) ([]byte, error) {
 	t, err := template.New(filepath.Base(file)).Funcs(template.FuncMap{
 		"options": func() string { return roffOptions(flags) },
+		"cluster": func() string { return roffOptions(ofCluster) },
 		"codes":   func() string { return roffTable(readme, regexp.MustCompile(`(?m)^\| ([0-3]) \| (.*) \|$`)) },
 		"checks":  roffChecks,
 		"reasons": func() string { return roffReasons(readme) },
