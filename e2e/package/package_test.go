@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,16 +21,38 @@ import (
 
 const password = "s3cret-of-the-test"
 
-// packages builds all packages of a version, and returns their directory.
+// built are the packages that all tests share, by what they were built for.
+var built = struct {
+	sync.Mutex
+	dirs map[string]string
+}{dirs: make(map[string]string)}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, dir := range built.dirs {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// packages builds all packages of a version once, and returns their directory.
 func packages(t *testing.T, version string, archs ...string) string {
 	t.Helper()
-	return packagesOf(t, "../..", version, strings.Join(archs, " "))
+	key := version + " " + strings.Join(archs, " ")
+	built.Lock() // one after the other is as fast
+	defer built.Unlock()
+	if built.dirs[key] == "" {
+		out, err := os.MkdirTemp("", "packages-")
+		lab.Check(t, err)
+		packagesOf(t, "../..", out, version, strings.Join(archs, " "))
+		built.dirs[key] = out
+	}
+	return filepath.Join(built.dirs[key], "packages")
 }
 
 // packagesOf builds them from the source in a directory.
-func packagesOf(t *testing.T, dir, version, archs string) string {
+func packagesOf(t *testing.T, dir, out, version, archs string) string {
 	t.Helper()
-	out := t.TempDir()
 	cmd := exec.Command(filepath.Join(dir, "cmd/package/package.sh"))
 	cmd.Env = append(os.Environ(), "VERSION="+version, "OUT="+out, "ARCHS="+archs, "SOURCE_DATE_EPOCH=1700000000")
 	if b, err := cmd.CombinedOutput(); err != nil {
@@ -137,7 +160,8 @@ func TestBytes(t *testing.T) {
 		"-m",
 		"x",
 	)
-	first, second := packages(t, "v1.0.0", "amd64", "arm64"), packagesOf(t, elsewhere, "v1.0.0", "amd64 arm64")
+	first, second := packages(t, "v1.0.0", "amd64", "arm64"), packagesOf(t, elsewhere, t.TempDir(), "v1.0.0",
+		"amd64 arm64")
 	cold := exec.Command(
 		"go",
 		"build",

@@ -39,14 +39,12 @@ func clean(t *testing.T, release string, installed, fetched []string) *machine {
 			m := &machine{t: t, root: root}
 			m.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755) // no server starts in a chroot
 			m.write("/etc/dpkg/dpkg.cfg.d/fast", "force-unsafe-io\n", 0o644)
-			m.must("apt-get update -q")
 			const get = "apt-get install -q -y --no-install-recommends "
-			if len(installed) > 0 {
-				m.must(get + strings.Join(installed, " "))
-			}
-			m.must("apt-get clean")
-			if len(fetched) > 0 {
-				m.must(get + "--download-only " + strings.Join(fetched, " "))
+			for _, command := range []string{"apt-get update -q", get + strings.Join(installed, " "), "apt-get clean",
+				get + "--download-only " + strings.Join(fetched, " ")} {
+				if out, err := m.command(900, nil, "bash", "-c", command).CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v\n%s", command, err, out[max(0, len(out)-2000):])
+				}
 			}
 			lab.Check(t, os.Remove(filepath.Join(root, "usr/sbin/policy-rc.d")))
 		})

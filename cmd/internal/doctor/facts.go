@@ -42,6 +42,7 @@ type Redis struct {
 	SettingsFrom string            // where they were
 	SettingsErr  string
 	Persistence  map[string]string // INFO persistence
+	Empty        bool              // it is known to hold no key
 	Unit         string            // the unit that runs it; empty if not known
 	Restart      string            // Restart= of that
 	Replicas     []string          // of a master, as they announce themselves

@@ -185,7 +185,7 @@ var redisChecks = []Check{
 				}
 				bad := fail("start a replica: redis-cli REPLICAOF with the address and port of this node, on another node",
 					"there is no replica to fail over to")
-				if f.Sentinels.lead() {
+				if f.Sentinels.lead() || !f.Redis.Empty {
 					return bad
 				}
 				bad[0].Hint = "on each node but the one that is to be the master"

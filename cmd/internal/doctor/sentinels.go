@@ -151,9 +151,14 @@ var sentinelChecks = []Check{
 					if len(one.Refused) > 0 {
 						return by(f.Sentinels.allow(), warn(rights, "%s may not be asked for the replicas", one.Address))
 					}
-					return fail("wait: a Sentinel looks for new replicas every ten seconds; else redis-cli REPLICAOF with the "+
+					bad := fail("wait: a Sentinel looks for new replicas every ten seconds; else redis-cli REPLICAOF with the "+
 						"master that they name, or start the node anew as they know it",
 						"%s names %s, and has not met this node", one.Address, one.Report.Master)
+					host, port, err := net.SplitHostPort(one.Report.Master)
+					if err == nil && f.Redis.Empty && f.Redis.Observation.Role == checker.RoleMaster {
+						return by(f.Redis.cli("REPLICAOF "+quote(host)+" "+quote(port), "CONFIG REWRITE"), bad)
+					}
+					return bad
 				}
 				return tick("all %d have met this node", len(all))
 			})
