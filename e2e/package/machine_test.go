@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"redis-is-master/e2e/lab"
@@ -54,10 +53,9 @@ umount "$0.cgroup"
 exec unshare --cgroup --pid --uts --ipc --net --mount --propagation private --fork --kill-child sh -ec "$1" "$0"
 `
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", outside, m.root, inside)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
-	lab.Check(m.t, cmd.Start())
+	lab.Check(m.t, lab.Start(cmd)) // and it ends with this process
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()
 	m.t.Cleanup(func() {
