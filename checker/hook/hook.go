@@ -126,7 +126,10 @@ func (h *Hook) Run(ctx context.Context, m *checker.Monitor) error {
 
 // Check reports why a program is not run: it cannot be, or others could replace what it
 // does, with the rights of the daemon.
-func Check(program string) error {
+func Check(program string) error { return CheckFor(program, os.Geteuid()) }
+
+// CheckFor is [Check] for a daemon of another user.
+func CheckFor(program string, uid int) error {
 	info, err := os.Stat(program)
 	if err != nil {
 		return err
@@ -137,7 +140,7 @@ func Check(program string) error {
 		return fmt.Errorf("%s is not executable: chmod +x it", program)
 	case info.Mode()&0o002 != 0 || info.Mode()&0o020 != 0 && stat.Gid != 0:
 		return fmt.Errorf("others can write %s: chmod go-w it", program)
-	case stat.Uid != 0 && int(stat.Uid) != os.Geteuid():
+	case stat.Uid != 0 && int(stat.Uid) != uid:
 		return fmt.Errorf("%s belongs to another user: chown root it", program)
 	}
 	return nil
@@ -146,14 +149,19 @@ func Check(program string) error {
 // stands reports whether the program knows the answer.
 func (h *Hook) stands(answer checker.Answer) bool {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	stands := h.done == answer
+	over := stands && h.err != nil // it could not be run for an answer that has gone
 	switch {
-	case h.done == answer:
-		h.behind = time.Time{}
+	case stands:
+		h.behind, h.err = time.Time{}, nil
 	case h.behind.IsZero():
 		h.behind = time.Now()
 	}
-	return h.done == answer
+	h.mu.Unlock()
+	if over && h.Changed != nil {
+		h.Changed(nil)
+	}
+	return stands
 }
 
 // run runs the program once, until outer is done, and reports whether it exited 0.

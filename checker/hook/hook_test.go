@@ -126,6 +126,24 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// TestGone: a failure is over when the answer is again the one that was told.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	b := start(t, "echo $REDIS_IS_MASTER_ANSWER >>log", nil)
+	b.until("log", "yes")
+	lab.Check(t, os.Chmod(b.Program, 0o600))
+	b.is(checker.RoleReplica)
+	lab.Check(t, lab.Wait("it cannot be run", func() (bool, error) { return b.State().Err != nil, nil }))
+	b.is(checker.RoleMaster)
+	lab.Check(t, lab.Wait("there is nothing to tell", func() (bool, error) {
+		s := b.State()
+		return s.Err == nil && s.Behind == 0 && s.Done == checker.Yes, nil
+	}))
+	lab.Check(t, os.Chmod(b.Program, 0o700))
+	b.stop()
+	b.told("yes", "no")
+}
+
 // TestRepeats: a program that fails is run again, for the answer that stands by then.
 func TestRepeats(t *testing.T) {
 	t.Parallel()

@@ -258,7 +258,7 @@ func (o *doctorOptions) target(ctx context.Context, p process, given, own *pflag
 		SentinelPasswordFile: fs.Lookup("sentinel-password-file").Value.String(),
 		Listed:               s.Listed, Name: s.Name, NoSentinels: daemon.hello == "off" && len(s.Listed) == 0,
 		Interval: daemon.interval, Timeout: s.Timeout, MaxAge: daemon.maxAge,
-		Socket: daemon.socket, TrackFile: daemon.trackFile, HTTP: daemon.http, AskHTTP: ask,
+		Socket: daemon.socket, TrackFile: daemon.trackFile, HTTP: daemon.http, AskHTTP: ask, Exec: daemon.exec,
 		VIP: daemon.vip.addresses, VIPInterface: daemon.vip.device, WatchedVIP: daemon.watch.addresses,
 		Unit: o.unit,
 	}, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -84,6 +85,22 @@ func (n *Network) Add(name string) (*Host, error) {
 		}
 	}
 	return h, h.Heal()
+}
+
+// plug puts the network of a process onto the switch.
+func (n *Network) plug(pid int, address netip.Prefix) error {
+	port := fmt.Sprint("plug", pid)
+	for _, argv := range [][]string{
+		{"link", "add", "name", "eth0", "type", "veth", "peer", "name", port, "netns", fmt.Sprint(n.bridge.tid)},
+		{"addr", "add", address.String(), "dev", "eth0"},
+		{"link", "set", "eth0", "up"},
+	} {
+		argv = append([]string{"--net", "--target", fmt.Sprint(pid), "ip"}, argv...)
+		if out, err := exec.Command("nsenter", argv...).CombinedOutput(); err != nil {
+			return fmt.Errorf("nsenter %q: %w: %s", argv, err, out)
+		}
+	}
+	return n.bridge.Run("ip", "link", "set", port, "master", "br0", "up")
 }
 
 // Install puts copies of programs into its /usr/local/bin, in which nothing

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type SiteOptions struct {
 	Priorities bool     // of keepalived decide, so that somebody always has the VIP
 	Held       string   // by the daemon itself: the VIP, with its length, instead of a keepalived.conf
 	Seen       func(Event)
+	Nodes      int // 3 if 0
 }
 
 // A Site is three nodes with Redis, Sentinel, redis-is-masterd and keepalived
@@ -107,7 +109,7 @@ func StartSite(o SiteOptions) (s *Site, err error) {
 	if s.net, err = NewNetwork(); err != nil {
 		return s, err
 	}
-	for i := range 3 {
+	for i := range cmp.Or(o.Nodes, 3) {
 		if _, err := s.net.Add(fmt.Sprintf("node%d", i+1)); err != nil {
 			return s, err
 		}
@@ -181,6 +183,9 @@ func (s *Site) startHAProxy(ctx context.Context) error {
 
 // AddHost puts another host onto its network.
 func (s *Site) AddHost(name string) (*Host, error) { return s.net.Add(name) }
+
+// Plug puts the network of a process onto its own, as eth0 of an address.
+func (s *Site) Plug(pid int, address netip.Prefix) error { return s.net.plug(pid, address) }
 
 // HAProxy is HAProxy with a configuration, to be started on a host.
 func HAProxy(h *Host, config string) (*Process, error) {

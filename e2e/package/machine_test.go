@@ -3,12 +3,12 @@ package package_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"redis-is-master/e2e/lab"
@@ -21,25 +21,6 @@ type machine struct {
 	t    *testing.T
 	root string
 	pid  string // of its systemd
-}
-
-// debootstrap makes the clean root, from where the host's apt gets its own.
-func debootstrap(t *testing.T, packages ...string) *machine {
-	t.Helper()
-	lab.Require(t, "debootstrap", "unshare", "nsenter", "ip")
-	if os.Geteuid() != 0 {
-		lab.Missing(t, "not root: debootstrap and systemd need it")
-	}
-	dir, err := os.MkdirTemp("", "package-")
-	lab.Check(t, err)
-	m := &machine{t: t, root: filepath.Join(dir, "root")}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	out, err := exec.Command("debootstrap", "--variant=minbase", "--include="+strings.Join(packages, ","),
-		"bookworm", m.root).CombinedOutput()
-	if err != nil {
-		t.Fatalf("debootstrap: %v\n%s", err, out[max(0, len(out)-2000):])
-	}
-	return m
 }
 
 // boot starts its systemd.
@@ -72,10 +53,9 @@ umount "$0.cgroup"
 exec unshare --cgroup --pid --uts --ipc --net --mount --propagation private --fork --kill-child sh -ec "$1" "$0"
 `
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", outside, m.root, inside)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
-	lab.Check(m.t, cmd.Start())
+	lab.Check(m.t, lab.Start(cmd)) // and it ends with this process
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()
 	m.t.Cleanup(func() {
@@ -109,24 +89,48 @@ exec unshare --cgroup --pid --uts --ipc --net --mount --propagation private --fo
 
 // try runs a shell command in the machine, or in a chroot if it is not booted.
 func (m *machine) try(command string) (code int, out string) {
-	argv := []string{"chroot", m.root}
-	if m.pid != "" {
-		argv = []string{"nsenter", "--all", "--target", m.pid}
-	}
-	cmd := exec.Command(
-		"timeout",
-		append(
-			append([]string{"-k", "1", "60"}, argv...),
-			"env",
-			"-i",
-			"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-			"DEBIAN_FRONTEND=noninteractive",
-			"bash",
-			"-c",
-			command,
-		)...)
+	cmd := m.command(60, nil, "bash", "-c", command)
 	b, _ := cmd.CombinedOutput()
 	return cmd.ProcessState.ExitCode(), strings.TrimSpace(string(b))
+}
+
+// command is a program of the machine, which may take some seconds.
+func (m *machine) command(seconds int, environ []string, argv ...string) *exec.Cmd {
+	all := []string{"timeout", "-k", "1", strconv.Itoa(seconds), "chroot", m.root}
+	if m.pid != "" {
+		all = append(all[:4:4], "nsenter", "--all", "--target", m.pid)
+	}
+	all = append(all, "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive")
+	all = append(append(all, environ...), argv...)
+	return exec.Command(all[0], all[1:]...)
+}
+
+// typed runs a shell command on a terminal, and answers what it asks for.
+func (m *machine) typed(command string, environ []string, answers map[string]string) (code int, out string) {
+	cmd := m.command(300, append(environ, "COMMAND="+command), "script", "-qefc", `bash -c "$COMMAND"`, "/dev/null")
+	keys, err := cmd.StdinPipe()
+	lab.Check(m.t, err)
+	screen, err := cmd.StdoutPipe()
+	lab.Check(m.t, err)
+	cmd.Stderr = cmd.Stdout
+	lab.Check(m.t, cmd.Start())
+	defer keys.Close()
+	buf := make([]byte, 4096)
+	for {
+		n, err := screen.Read(buf)
+		out += string(buf[:n])
+		for prompt, answer := range answers {
+			if strings.Contains(out, prompt) {
+				delete(answers, prompt)
+				io.WriteString(keys, answer+"\n")
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	cmd.Wait()
+	return cmd.ProcessState.ExitCode(), strings.TrimSpace(out)
 }
 
 // must is try for what has to succeed.

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,16 +21,38 @@ import (
 
 const password = "s3cret-of-the-test"
 
-// packages builds all packages of a version, and returns their directory.
+// built are the packages that all tests share, by what they were built for.
+var built = struct {
+	sync.Mutex
+	dirs map[string]string
+}{dirs: make(map[string]string)}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, dir := range built.dirs {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// packages builds all packages of a version once, and returns their directory.
 func packages(t *testing.T, version string, archs ...string) string {
 	t.Helper()
-	return packagesOf(t, "../..", version, strings.Join(archs, " "))
+	key := version + " " + strings.Join(archs, " ")
+	built.Lock() // one after the other is as fast
+	defer built.Unlock()
+	if built.dirs[key] == "" {
+		out, err := os.MkdirTemp("", "packages-")
+		lab.Check(t, err)
+		packagesOf(t, "../..", out, version, strings.Join(archs, " "))
+		built.dirs[key] = out
+	}
+	return filepath.Join(built.dirs[key], "packages")
 }
 
 // packagesOf builds them from the source in a directory.
-func packagesOf(t *testing.T, dir, version, archs string) string {
+func packagesOf(t *testing.T, dir, out, version, archs string) string {
 	t.Helper()
-	out := t.TempDir()
 	cmd := exec.Command(filepath.Join(dir, "cmd/package/package.sh"))
 	cmd.Env = append(os.Environ(), "VERSION="+version, "OUT="+out, "ARCHS="+archs, "SOURCE_DATE_EPOCH=1700000000")
 	if b, err := cmd.CombinedOutput(); err != nil {
@@ -139,7 +162,8 @@ func TestBytes(t *testing.T) {
 		"-m",
 		"x",
 	)
-	first, second := packages(t, "v1.0.0", "amd64", "arm64"), packagesOf(t, elsewhere, "v1.0.0", "amd64 arm64")
+	first, second := packages(t, "v1.0.0", "amd64", "arm64"), packagesOf(t, elsewhere, t.TempDir(), "v1.0.0",
+		"amd64 arm64")
 	cold := exec.Command(
 		"go",
 		"build",
@@ -220,15 +244,7 @@ func files(t *testing.T, root string) map[string]bool {
 // installation to its purge.
 func TestPackage(t *testing.T) {
 	t.Parallel()
-	m := debootstrap(
-		t,
-		"systemd",
-		"systemd-sysv",
-		"redis-server",
-		"prometheus-node-exporter",
-		"keepalived",
-		"needrestart",
-	)
+	m := clean(t, "bookworm", []string{"redis-server", "prometheus-node-exporter", "keepalived", "needrestart"}, nil)
 	deb := make(map[string]string)
 	for _, version := range []string{"1.0.0", "1.0.1"} {
 		name := fmt.Sprintf("redis-is-master_%s-1_%s.deb", version, runtime.GOARCH)
@@ -239,7 +255,7 @@ func TestPackage(t *testing.T) {
 	}
 	m.write("/etc/redis/redis.conf", "requirepass "+password+"\nsave \"\"\nport 6379\nbind 127.0.0.1\n", 0o644)
 	m.must("useradd --system monitor")
-	clean := files(t, m.root)
+	before := files(t, m.root)
 
 	// Where no systemd runs it installs and goes as well.
 	m.must("dpkg -i " + deb["1.0.0"])
@@ -572,9 +588,9 @@ func TestPackage(t *testing.T) {
 	m.must(member + "redis-is-master --cached")
 	// needrestart reloads, too, where the program is another one and nobody has reloaded.
 	const replace = "cp -p /usr/sbin/redis-is-masterd /root/new && mv /root/new /usr/sbin/redis-is-masterd && "
-	before := m.must("journalctl -u " + unit + " | grep -c 'msg=reloaded '")
+	reloads := m.must("journalctl -u " + unit + " | grep -c 'msg=reloaded '")
 	m.must(replace + "needrestart -r a")
-	m.must("test $(journalctl -u " + unit + " | grep -c 'msg=reloaded ') -gt " + before)
+	m.must("test $(journalctl -u " + unit + " | grep -c 'msg=reloaded ') -gt " + reloads)
 	m.says(pid, "systemctl show -p MainPID --value "+unit)
 	m.must(
 		replace +
@@ -624,12 +640,12 @@ func TestPackage(t *testing.T) {
 	m.must("! test -e /run/redis-is-master && ! getent passwd redis-is-master && ! getent group redis-is-master")
 	m.must("redis-cli -p 6380 -a other-" + password + " SHUTDOWN NOSAVE || true")
 	for name := range files(t, m.root) {
-		if !clean[name] {
+		if !before[name] {
 			t.Errorf("the purge leaves %s behind", name)
 		}
-		delete(clean, name)
+		delete(before, name)
 	}
-	for name := range clean {
+	for name := range before {
 		t.Errorf("the purge has taken %s with it", name)
 	}
 }
@@ -638,7 +654,7 @@ func TestPackage(t *testing.T) {
 func TestRPM(t *testing.T) {
 	t.Parallel()
 	lab.Require(t, "rpm")
-	m := debootstrap(t, "passwd")
+	m := clean(t, "bookworm", nil, nil)
 	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	rpm := func(version string) string {
 		return filepath.Join(packages(t, "v"+version, runtime.GOARCH), "redis-is-master-"+version+"-1."+arch+".rpm")
@@ -648,7 +664,7 @@ func TestRPM(t *testing.T) {
 		output(t, append([]string{"rpm", "--root", m.root, "--nodeps", "--force-debian"}, args...)...)
 	}
 	output(t, "rpm", "--root", m.root, "--initdb")
-	clean := files(t, m.root)
+	before := files(t, m.root)
 	do("-i", rpm("1.0.0"))
 	m.must("getent passwd redis-is-master && test -d /run/redis-is-master")
 	m.write("/etc/redis-is-master/redis-is-masterd.env", "OPTIONS=-p 6390\n", 0o644)
@@ -664,7 +680,7 @@ func TestRPM(t *testing.T) {
 	m.must("rm /etc/redis-is-master/redis-is-masterd.env.rpmsave && rmdir /etc/redis-is-master")
 	m.must("test ! -L /etc/systemd/system/multi-user.target.wants/redis-is-masterd@x.service")
 	for name := range files(t, m.root) {
-		if !clean[name] && strings.Contains(name, "redis-is") { // the directories of other packages stay
+		if !before[name] && strings.Contains(name, "redis-is") { // the directories of other packages stay
 			t.Errorf("the removal leaves %s behind", name)
 		}
 	}

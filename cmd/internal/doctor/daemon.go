@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"redis-is-master/checker"
+	"redis-is-master/checker/hook"
 	"redis-is-master/checker/report"
 	"redis-is-master/checker/sentinel/watch"
 )
@@ -47,8 +48,8 @@ var daemonChecks = []Check{
 		About: "The unit has a watchdog, which restarts a daemon that hangs, and its time is well above that of a check.",
 		judge: func(f Facts) []Result {
 			d := f.Daemon
-			if d.Show["LoadState"] != "loaded" {
-				return off
+			if d.Show["LoadState"] != "loaded" || d.Show["ActiveState"] != "active" {
+				return off // systemd tells it of what runs
 			}
 			after, ok := microseconds(d.Show["WatchdogUSec"])
 			switch {
@@ -165,6 +166,12 @@ var daemonChecks = []Check{
 			"Sentinels elect one after down-after-milliseconds.",
 		judge: documented(judgeCrash),
 	},
+	{
+		ID: "daemon-exec", Group: GroupDaemon,
+		About: "The program of --exec exists, the user of the daemon may run it, nobody else may write it, and its last " +
+			"run has exited 0. Else what it moves, such as the address of a cloud, does not follow the master.",
+		judge: judgeExec,
+	},
 }
 
 // watchdog is a command that gives the unit one.
@@ -230,6 +237,38 @@ func judgeCrash(f Facts) []Result {
 			"on, but no failover could be asked for: %s; the Sentinels elect%s instead", crash.Missing, after)
 	}
 	return tick("on: the daemon asks a Sentinel for a failover at once")
+}
+
+func judgeExec(f Facts) []Result {
+	d := f.Daemon
+	switch {
+	case d.Exec == "":
+		return off
+	case d.ExecTrouble != "":
+		text, hint := d.ExecTrouble, "put it there, of root, with mode 0755"
+		i := strings.LastIndex(text, ": ")
+		if i < 0 {
+			return fail(hint, "%s: %s", d.Exec, text)
+		}
+		command := text[i+2:]
+		if start, ok := strings.CutSuffix(command, " it"); ok {
+			command = start + " " + quote(d.Exec)
+		}
+		return by(command, fail("", "%s is not run: %s", d.Exec, text[:i]))
+	case d.Document == nil || d.Document.Daemon == nil:
+		return tick("%s may be run; how it has ended is not known", d.Exec)
+	case d.Document.Daemon.Exec == nil:
+		return by("systemctl restart "+d.Unit, fail("on the master this drops the VIP for some seconds",
+			"the daemon that runs was started without --exec"))
+	}
+	last := d.Document.Daemon.Exec
+	if last.Error != "" {
+		return fail("mend what it says; the daemon runs it again within 30 s", "%s %s", d.Exec, last.Text())
+	}
+	if behind := time.Duration(last.BehindSeconds * float64(time.Second)); behind > hook.DefaultTimeout {
+		return warn("see the log of "+d.Unit, "%s has not told the answer for %v", d.Exec, behind.Round(time.Second))
+	}
+	return tick("%s %s", d.Exec, last.Text())
 }
 
 // microseconds reads a time of systemctl show: 3s, 1min 30s, 500ms, infinity or

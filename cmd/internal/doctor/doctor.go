@@ -55,7 +55,9 @@ type Result struct {
 	State  State  `json:"state"`
 	Detail string `json:"detail"`
 	Hint   string `json:"hint,omitempty"` // what to do, in words
-	Run    string `json:"run,omitempty"`  // what mends it if root's shell runs it as it is
+	// Run mends it if root's shell runs it as it is. What only the operator knows it takes
+	// from a variable, as in ${VIP:?the virtual IP}.
+	Run string `json:"run,omitempty"`
 }
 
 // Checks returns all checks in the order of the output. Their IDs are a closed

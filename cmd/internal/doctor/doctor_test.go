@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -71,6 +72,13 @@ func replica(f *Facts) {
 var refused = &checker.Error{Reason: checker.ReasonRefused, Stage: checker.StageDial, Address: "there",
 	Err: errors.New("connection refused")}
 
+var (
+	unsent = &checker.Error{Reason: checker.ReasonAuth, Stage: checker.StageDial, Err: errors.New("no such file")}
+	open   = &checker.Error{Reason: checker.ReasonAuth, Stage: checker.StageAuth,
+		Err:  errors.New("a password was given, and the server has none"),
+		Hint: "give none, or set requirepass in redis.conf"}
+)
+
 // judged are facts that no lab can be brought to, or not soon, and what must be
 // said of them.
 var judged = []struct {
@@ -108,6 +116,20 @@ var judged = []struct {
 	{"a subscription that is not known", func(f *Facts) { f.Redis.Subscribed, f.Redis.ListenErr = false, refused },
 		"redis-rights", Warning, "could not be told"},
 
+	{"no password file", func(f *Facts) {
+		f.Redis.Err, f.Redis.Password, f.Redis.PasswordTrouble = unsent, "/etc/password", noSuchFile
+	}, "redis-credentials", Failed, "/etc/password: no such file"},
+	{"a Redis without a password", func(f *Facts) { f.Redis.Err, f.Redis.Password = open, "/etc/password" },
+		"redis-credentials", Failed, "the server has none"},
+	{"a Sentinel that names itself", func(f *Facts) { f.Sentinels.All[1].Report.Master = "127.0.0.1:6379" },
+		"sentinels-name", Failed, "10.0.0.2:26379 names 127.0.0.1:6379, which is another node at each"},
+	{"a Sentinel of this host that others do not reach", func(f *Facts) {
+		f.Host.Addresses, f.Host.SentinelUnit = []netip.Addr{netip.MustParseAddr("10.0.0.1")}, "redis-sentinel.service"
+		f.Host.SentinelFile, f.Sentinels.All[0].Err = "/etc/redis/sentinel.conf", refused
+	}, "sentinels-reachable", Warning, "1 of 3"},
+	{"a keepalived without a configuration", func(f *Facts) {
+		f.Keepalived.File, f.Keepalived.Running, f.Host.Profile = "", false, exampleProfile
+	}, "keepalived-running", Failed, "has no configuration"},
 	{"no Sentinel", func(f *Facts) { f.Sentinels.All = nil }, "sentinels-known", Failed, "none is known"},
 	{"no Sentinel is wanted", func(f *Facts) { f.Sentinels = Sentinels{Off: true} }, "sentinels-known", OK, "--hello off"},
 	{"two Sentinels", func(f *Facts) { f.Sentinels.All = f.Sentinels.All[:2] }, "sentinels-known", Warning, "only 2"},
@@ -205,6 +227,36 @@ func TestExamine(t *testing.T) {
 			return r.ID == tt.id && r.State == tt.state && strings.Contains(r.Detail, tt.says)
 		}) {
 			t.Errorf("%s: no %s of %s with %q in\n%s", tt.name, tt.state, tt.id, tt.says, Text(results, false))
+		}
+	}
+}
+
+// TestCommands: what is printed is what a shell runs, and what it lacks it asks for.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	f := well()
+	f.Redis.Password, f.Redis.User = "/etc/a password", "default"
+	f.Sentinels.All[1].Report.Master = "127.0.0.1:6379"
+	for _, tt := range []struct{ got, want string }{
+		{f.Redis.secure(), `tr -d '\n' <'/etc/a password' | redis-cli -x CONFIG SET masterauth && tr -d '\n' ` +
+			`<'/etc/a password' | redis-cli -x CONFIG SET requirepass && REDISCLI_AUTH="$(cat '/etc/a password')" ` +
+			`redis-cli CONFIG REWRITE`},
+		{f.Sentinels.monitor(f.Sentinels.All[1], Redis{}, "10.0.0.1:6379"), "redis-cli -h 10.0.0.2 -p 26379 SENTINEL " +
+			"REMOVE mymaster; redis-cli -h 10.0.0.2 -p 26379 SENTINEL MONITOR mymaster 10.0.0.1 6379 2"},
+		{Host{SentinelUnit: "s.service", SentinelFile: "/s"}.openSentinel(), "systemctl stop s.service && " +
+			"sed -i 's/^bind .*/bind * -::*/' /s && systemctl start s.service"},
+		{Host{RedisUnit: "r.service"}.start("r.service", "none"), "systemctl enable --now r.service"},
+		{Host{Apt: true}.start("", "no-such-program"), "apt-get install -y no-such-program"},
+		{Host{Apt: true}.start("", "sh"), ""},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s\nwant\n%s", tt.got, tt.want)
+		}
+	}
+	for _, variable := range []string{theMaster, theInterface, theVIP} {
+		if out, err := exec.Command("sh", "-c", "echo \"it runs, with "+variable+"\"").CombinedOutput(); err == nil ||
+			strings.Contains(string(out), "it runs") {
+			t.Errorf("%s: %s", variable, out)
 		}
 	}
 }

@@ -42,6 +42,7 @@ type Redis struct {
 	SettingsFrom string            // where they were
 	SettingsErr  string
 	Persistence  map[string]string // INFO persistence
+	Empty        bool              // it is known to hold no key
 	Unit         string            // the unit that runs it; empty if not known
 	Restart      string            // Restart= of that
 	Replicas     []string          // of a master, as they announce themselves
@@ -107,6 +108,9 @@ type Daemon struct {
 	TrackErr    string
 	TrackAge    time.Duration
 	VIP         []netip.Prefix // that it holds itself
+
+	Exec        string // the program of --exec; empty for none
+	ExecTrouble string // why the daemon cannot, or may not, run it, and after a colon what to do
 }
 
 // A Keepalived is the one that runs in this network.
@@ -168,6 +172,12 @@ type Host struct {
 	ListenErr  string
 	ProxyARP   []string // the keys that are 1
 	Interfaces []string
+	Addresses  []netip.Addr
+
+	Apt                     bool   // packages come by apt-get
+	RedisUnit, SentinelUnit string // the units of the servers that are installed; empty for none
+	SentinelFile            string // of Debian; empty if there is none
+	Profile                 string // of keepalived, among the examples of the package; empty if it is not there
 }
 
 // An HAProxy is the one of this host.

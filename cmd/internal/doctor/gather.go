@@ -31,6 +31,7 @@ type Target struct {
 
 	Interval, Timeout, MaxAge time.Duration
 	Socket, TrackFile         string
+	Exec                      string         // the program of --exec; empty for none
 	HTTP                      string         // where the daemon answers HTTP; empty for nowhere
 	VIP                       []netip.Prefix // that the daemon holds
 	VIPInterface              string
@@ -68,7 +69,7 @@ func Gather(ctx context.Context, t Target) Facts {
 	for i := range f.Keepalived.Scripts {
 		f.Keepalived.Scripts[i].May = mayOpen(f.Keepalived.Scripts[i], f.Daemon)
 	}
-	f.Host = gatherHost(f)
+	f.Host = gatherHost(ctx, f)
 	return f
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"redis-is-master/checker/cached"
+	"redis-is-master/checker/hook"
 )
 
 func gatherDaemon(ctx context.Context, t Target) Daemon {
@@ -64,7 +66,35 @@ func gatherDaemon(ctx context.Context, t Target) Daemon {
 			d.Track, d.TrackAge = strings.TrimSpace(string(text)), time.Since(info.ModTime())
 		}
 	}
+	if t.Exec != "" {
+		d.Exec, d.ExecTrouble = t.Exec, execTrouble(t.Exec, d.Show["User"])
+	}
 	return d
+}
+
+// execTrouble is why a user cannot, or may not, run the program of --exec.
+func execTrouble(program, name string) string {
+	uid, groups, known := userOf(or(name, "root"))
+	if !known {
+		return "" // the unit does not start then, which another check tells
+	}
+	if err := hook.CheckFor(program, uid); err != nil {
+		if _, missing := errors.AsType[*fs.PathError](err); missing {
+			return reason(err)
+		}
+		return err.Error()
+	}
+	for path := program; path != "/" && path != "."; path = filepath.Dir(path) {
+		info, err := os.Stat(path)
+		if err != nil {
+			return reason(err)
+		}
+		s, ok := info.Sys().(*syscall.Stat_t)
+		if ok && !may(info.Mode(), int(s.Uid), int(s.Gid), uid, groups, 1) {
+			return fmt.Sprintf("the user %s may not run it, by the mode of %s: chmod a+x %[2]s", name, quote(path))
+		}
+	}
+	return ""
 }
 
 // readAtMost reads the begin of a plain file.

@@ -16,8 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func gatherHost(f Facts) Host {
+func gatherHost(ctx context.Context, f Facts) Host {
 	var h Host
+	h.lookAround(ctx)
 	var clock unix.Timex
 	if state, err := unix.Adjtimex(&clock); err != nil {
 		h.ClockErr = err.Error()
@@ -51,6 +52,41 @@ func gatherHost(f Facts) Host {
 		h.Listening = append(h.Listening, parseListening(string(text))...)
 	}
 	return h
+}
+
+// lookAround learns what commands can be given to this host.
+func (h *Host) lookAround(ctx context.Context) {
+	if all, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range all {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				h.Addresses = append(h.Addresses, p.Addr())
+			}
+		}
+	}
+	if _, err := exec.LookPath("apt-get"); err == nil {
+		h.Apt = true
+	}
+	if hasSystemd() {
+		h.RedisUnit = firstUnit(ctx, "redis-server.service", "redis.service", "valkey-server.service", "valkey.service")
+		h.SentinelUnit = firstUnit(ctx, "redis-sentinel.service", "valkey-sentinel.service")
+	}
+	for name, file := range map[*string]string{&h.SentinelFile: "/etc/redis/sentinel.conf", &h.Profile: exampleProfile} {
+		if _, err := os.Stat(file); err == nil {
+			*name = file
+		}
+	}
+}
+
+const exampleProfile = "/usr/share/doc/redis-is-master/examples/keepalived/track-file.conf"
+
+// firstUnit is the first unit of some that is installed.
+func firstUnit(ctx context.Context, units ...string) string {
+	for _, u := range units {
+		if show, _ := systemctl(ctx, u, "LoadState"); show["LoadState"] == "loaded" {
+			return u
+		}
+	}
+	return ""
 }
 
 func sysctl(path string) string {

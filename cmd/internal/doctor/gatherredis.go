@@ -57,7 +57,7 @@ func (r *Redis) ask(ctx context.Context, c *redis.Client) {
 	defer cancel()
 	pipe := c.Pipeline()
 	server, persistence := pipe.Info(asking, "server"), pipe.Info(asking, "persistence")
-	replication := pipe.Info(asking, "replication")
+	replication, keyspace := pipe.Info(asking, "replication"), pipe.Info(asking, "keyspace")
 	var got []*redis.Cmd
 	for _, s := range settings {
 		got = append(got, pipe.Do(asking, "CONFIG", "GET", s))
@@ -65,6 +65,7 @@ func (r *Redis) ask(ctx context.Context, c *redis.Client) {
 	_, _ = pipe.Exec(asking) // each has an error of its own
 	r.Persistence = section(persistence.Val(), "# Persistence")
 	r.Replicas = replicasOf(section(replication.Val(), "# Replication"))
+	r.Empty = keyspace.Err() == nil && strings.TrimSpace(keyspace.Val()) == "# Keyspace"
 	about := section(server.Val(), "# Server")
 	values := make(map[string]string)
 	for i, cmd := range got {

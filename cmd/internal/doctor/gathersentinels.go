@@ -39,7 +39,7 @@ func gatherSentinels(ctx context.Context, t Target, f Facts, heard []checker.Hel
 	for _, h := range heard {
 		known.add(h.From, "its hello", false)
 	}
-	if len(known.all) == 0 {
+	if len(t.Listed) == 0 {
 		known.add("127.0.0.1:26379", "a guess", false)
 	}
 	begin := 0

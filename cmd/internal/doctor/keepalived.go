@@ -48,6 +48,11 @@ var keepalivedChecks = []Check{
 				return warn("run it as root", "whether it runs could not be told: %s", k.Err)
 			case k.File == "" && (len(f.Daemon.VIP) > 0 || f.Daemon.TrackFile == ""):
 				return off
+			case k.File == "" && f.Host.Profile != "":
+				return by(`sed "s|eth0|`+theInterface+`|; s|10\.0\.0\.100|`+theVIP+`|" `+f.Host.Profile+
+					" >"+defaultKeepalived+" && systemctl enable --now keepalived",
+					fail("the same file on all nodes; no other VRRP of this network may have its virtual_router_id",
+						"keepalived has no configuration"))
 			case k.FileErr != "":
 				return fail("see its mode and its path", "%s: %s", k.File, k.FileErr)
 			case !k.Running:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,6 +22,9 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(lab.Main(m, nil)) }
 
+// hookProgram is that of --exec.
+const hookProgram = "/usr/local/bin/follow"
+
 // start starts a site on which the doctor has nothing to mend, its daemons with more flags.
 func start(t *testing.T, daemon ...string) *lab.Site {
 	t.Helper()
@@ -28,7 +32,10 @@ func start(t *testing.T, daemon ...string) *lab.Site {
 	lab.Require(t, "redis-server", "redis-sentinel", "keepalived")
 	config, err := lab.Profile("../../../keepalived/track-file.conf")
 	lab.Check(t, err)
-	s, err := lab.StartSite(lab.SiteOptions{Bin: lab.Programs, Keepalived: config, Daemon: daemon})
+	program := filepath.Join(t.TempDir(), filepath.Base(hookProgram))
+	lab.Check(t, os.WriteFile(program, []byte("#!/bin/sh\ntest ! -e /run/refused\n"), 0o755))
+	s, err := lab.StartSite(lab.SiteOptions{Bin: lab.Programs, Keepalived: config, Programs: []string{program},
+		Daemon: append([]string{"--exec", hookProgram}, daemon...)})
 	lab.Check(t, err)
 	t.Cleanup(s.Close)
 	for _, n := range s.Nodes {

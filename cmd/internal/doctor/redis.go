@@ -3,6 +3,7 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,11 +22,17 @@ var redisChecks = []Check{
 			switch {
 			case e == nil:
 				return tick("%s answers within %v", f.Redis.Address, f.Redis.Took.Round(100*time.Microsecond))
+			case f.Redis.PasswordTrouble != "" && e.Reason == checker.ReasonAuth:
+				return off // it was not asked
 			case e.Reason == checker.ReasonAuth || e.Reason == checker.ReasonPermission && e.Stage != checker.StageDial ||
 				e.Reason == checker.ReasonLoading:
 				return tick("%s answers", f.Redis.Address)
 			}
-			return fail(hintOf(e, "start redis-server"), "%s", e)
+			bad := fail(hintOf(e, "start redis-server"), "%s", e)
+			if e.Reason == checker.ReasonRefused && f.Host.own(f.Redis.Address) {
+				return by(f.Host.start(f.Host.RedisUnit, "redis-server"), bad)
+			}
+			return bad
 		},
 	},
 	{
@@ -35,6 +42,14 @@ var redisChecks = []Check{
 		judge: func(f Facts) []Result {
 			e := cause(f.Redis.Err)
 			switch {
+			case f.Redis.PasswordTrouble == noSuchFile:
+				file := quote(f.Redis.Password)
+				return by("install -m 0400 -o "+or(f.Daemon.Show["User"], "root")+" /dev/null "+file+
+					" && systemd-ask-password 'Password of Redis:' >"+file,
+					fail("it asks for the password of all nodes; for Redis without one, leave out --password-file",
+						"%s: %s", f.Redis.Password, noSuchFile))
+			case e != nil && e.Reason == checker.ReasonAuth && strings.Contains(e.Hint, "set requirepass"):
+				return by(f.Redis.secure(), fail(hintOf(e, ""), "user %s: %s", f.Redis.User, e))
 			case e != nil && e.Reason == checker.ReasonAuth:
 				return fail(hintOf(e, "see --password-file and --user"), "user %s: %s", f.Redis.User, e)
 			case f.Redis.PasswordTrouble != "":
@@ -121,8 +136,8 @@ var redisChecks = []Check{
 			case o.Role == checker.RoleMaster:
 				return tick("master, %d online replicas", o.Replicas)
 			case o.Role == checker.RoleReplica && !o.LinkUp:
-				return fail("see the log of redis-server; masterauth must be the password of the master",
-					"a replica whose link to %s is down", o.MasterAddr)
+				return by(f.Redis.follow(), fail("see the log of redis-server; masterauth must be the password of the master",
+					"a replica whose link to %s is down", o.MasterAddr))
 			case o.Role == checker.RoleReplica:
 				return tick("replica of %s, link up", o.MasterAddr)
 			}
@@ -168,8 +183,13 @@ var redisChecks = []Check{
 				if f.Redis.Observation.Role != checker.RoleMaster {
 					return off
 				}
-				return fail("start a replica: redis-cli REPLICAOF with the address and port of this node, on another node",
+				bad := fail("start a replica: redis-cli REPLICAOF with the address and port of this node, on another node",
 					"there is no replica to fail over to")
+				if f.Sentinels.lead() || !f.Redis.Empty {
+					return bad
+				}
+				bad[0].Hint = "on each node but the one that is to be the master"
+				return by(f.Redis.cli("REPLICAOF "+theMaster+" 6379", "CONFIG REWRITE"), bad)
 			}
 			var all []string
 			for _, p := range f.Redis.Nodes {
@@ -182,6 +202,15 @@ var redisChecks = []Check{
 			return tick("%s", strings.Join(all, ", "))
 		}),
 	},
+}
+
+const noSuchFile = "no such file or directory"
+
+// lead reports whether a Sentinel names this node by an address that others reach.
+func (s Sentinels) lead() bool {
+	return slices.ContainsFunc(s.All, func(one Sentinel) bool {
+		return one.Met && one.Report != nil && !isLoopback(one.Report.Master)
+	})
 }
 
 // answered judges only where Redis has answered.

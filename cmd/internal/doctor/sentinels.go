@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -35,11 +36,12 @@ var sentinelChecks = []Check{
 			case len(s.All) == 0 && s.Off:
 				return tick("none, as --hello off says")
 			case len(s.All) == 0:
-				return fail("start redis-sentinel on three hosts, or give --hello off where there are to be none",
-					"none is known%s", clause(s.Trouble))
+				return by(f.startSentinel(),
+					fail("start redis-sentinel on three hosts, or give --hello off where there are to be none",
+						"none is known%s", clause(s.Trouble)))
 			case len(s.All) < 3:
-				return warn("start redis-sentinel on one more host, with the same sentinel monitor line",
-					"only %d, so that the loss of one ends every failover: %s", len(s.All), list)
+				return by(f.startSentinel(), warn("start redis-sentinel on one more host, with the same sentinel monitor line",
+					"only %d, so that the loss of one ends every failover: %s", len(s.All), list))
 			}
 			return tick("%d: %s", len(s.All), list)
 		},
@@ -50,10 +52,13 @@ var sentinelChecks = []Check{
 			"known, also of those that are gone for good and were never forgotten.",
 		judge: asked(func(f Facts) []Result {
 			var gone []string
-			hint := ""
+			hint, command := "", ""
 			for _, one := range f.Sentinels.All {
 				if e := cause(one.Err); e != nil && !refusal(e) {
 					gone, hint = append(gone, e.Error()), hintOf(e, "start redis-sentinel there")
+					if e.Reason == checker.ReasonRefused && f.Host.own(one.Address) {
+						command = f.Host.openSentinel()
+					}
 				}
 			}
 			n := len(f.Sentinels.All)
@@ -63,10 +68,10 @@ var sentinelChecks = []Check{
 			case len(gone) == 0:
 				return tick("all %d answer", n)
 			case 2*(n-len(gone)) <= n:
-				return fail(hint, "%d of %d do not answer, so there can be no failover: %s", len(gone), n,
-					strings.Join(gone, "; "))
+				return by(command, fail(hint, "%d of %d do not answer, so there can be no failover: %s", len(gone), n,
+					strings.Join(gone, "; ")))
 			}
-			return warn(hint, "%d of %d do not answer: %s", len(gone), n, strings.Join(gone, "; "))
+			return by(command, warn(hint, "%d of %d do not answer: %s", len(gone), n, strings.Join(gone, "; ")))
 		}),
 	},
 	{
@@ -109,6 +114,9 @@ var sentinelChecks = []Check{
 						"no Sentinel watches this node")
 				}
 				master, by := "", ""
+				if bad := f.loopback(all); bad != nil {
+					return bad
+				}
 				for _, one := range all {
 					r := one.Report
 					switch {
@@ -143,9 +151,14 @@ var sentinelChecks = []Check{
 					if len(one.Refused) > 0 {
 						return by(f.Sentinels.allow(), warn(rights, "%s may not be asked for the replicas", one.Address))
 					}
-					return fail("wait: a Sentinel looks for new replicas every ten seconds; else redis-cli REPLICAOF with the "+
+					bad := fail("wait: a Sentinel looks for new replicas every ten seconds; else redis-cli REPLICAOF with the "+
 						"master that they name, or start the node anew as they know it",
 						"%s names %s, and has not met this node", one.Address, one.Report.Master)
+					host, port, err := net.SplitHostPort(one.Report.Master)
+					if err == nil && f.Redis.Empty && f.Redis.Observation.Role == checker.RoleMaster {
+						return by(f.Redis.cli("REPLICAOF "+quote(host)+" "+quote(port), "CONFIG REWRITE"), bad)
+					}
+					return bad
 				}
 				return tick("all %d have met this node", len(all))
 			})
@@ -157,6 +170,9 @@ var sentinelChecks = []Check{
 			"with more than there are, there is no failover.",
 		judge: asked(func(f Facts) []Result {
 			return told(f, func(all []Sentinel) []Result {
+				if len(f.Sentinels.All) < 3 {
+					return off // more are to come, by sentinels-known
+				}
 				if bad, found := misconfigured(all, checker.ProblemQuorum); found {
 					most := int64(0)
 					for _, one := range all {
@@ -193,7 +209,7 @@ var sentinelChecks = []Check{
 		judge: asked(func(f Facts) []Result {
 			return told(f, func(all []Sentinel) []Result {
 				if bad, found := misconfigured(all, checker.ProblemDiffer); found {
-					return by(f.Sentinels.alike(all), bad)
+					return by(or(f.Sentinels.alike(all), f.Sentinels.forget(all)), bad)
 				}
 				return tick("failover-timeout %s", each(all, func(r *sentinel.Report) string {
 					return fmt.Sprintf("%d ms", r.FailoverTimeout.Milliseconds())
@@ -264,6 +280,46 @@ var sentinelChecks = []Check{
 	},
 }
 
+// loopback fails where a Sentinel names the master by an address that is another node
+// at each of them, as Debian's configuration does. It is alone until that is mended: when
+// it meets the others before, they may take themselves for one more.
+func (f Facts) loopback(all []Sentinel) []Result {
+	master := f.Redis.Observation.MasterAddr
+	several := len(f.Sentinels.All) < 3 || master != "" && !isLoopback(master)
+	for _, one := range all {
+		several = several || !isLoopback(one.Address)
+		if one.Report != nil && one.Report.Err == nil && !isLoopback(one.Report.Master) {
+			master = one.Report.Master
+		}
+	}
+	for _, one := range all {
+		if several && one.Report != nil && one.Report.Err == nil && isLoopback(one.Report.Master) {
+			return by(f.Sentinels.monitor(one, f.Redis, master),
+				fail("each Sentinel must know the master by the address that all reach",
+					"%s names %s, which is another node at each Sentinel", one.Address, one.Report.Master))
+		}
+	}
+	return nil
+}
+
+// startSentinel starts or installs the one of this host; empty if it runs.
+func (f Facts) startSentinel() string {
+	if slices.ContainsFunc(f.Sentinels.All, func(one Sentinel) bool { return f.Host.own(one.Address) }) {
+		return ""
+	}
+	return f.Host.start(f.Host.SentinelUnit, "redis-sentinel")
+}
+
+// openSentinel makes the Sentinel of this host listen on all addresses. It writes its
+// file itself while it runs.
+func (h Host) openSentinel() string {
+	if h.SentinelUnit == "" || h.SentinelFile == "" {
+		return ""
+	}
+	return fmt.Sprintf("systemctl stop %s && sed -i 's/^bind .*/bind * -::*/' %s && systemctl start %[1]s", h.SentinelUnit,
+		h.SentinelFile)
+}
+
 // asked judges only where there are Sentinels.
 func asked(judge func(Facts) []Result) func(Facts) []Result {
 	return func(f Facts) []Result {
@@ -329,6 +385,18 @@ func (s Sentinels) alike(all []Sentinel) string {
 	}
 	slices.Sort(commands)
 	return strings.Join(commands, "; ")
+}
+
+// forget makes the Sentinel that knows the most know those that there are: all answer,
+// and it counts one more.
+func (s Sentinels) forget(all []Sentinel) string {
+	most := slices.MaxFunc(all, func(a, b Sentinel) int {
+		return cmp.Compare(a.Report.OtherSentinels, b.Report.OtherSentinels)
+	})
+	if len(all) < len(s.All) || most.Report.OtherSentinels < int64(len(all)) {
+		return ""
+	}
+	return s.words(most) + " SENTINEL RESET " + quote(s.Name)
 }
 
 // misconfigured is the first problem of a kind.

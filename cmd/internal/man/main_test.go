@@ -114,6 +114,22 @@ func TestDoctorPage(t *testing.T) {
 	}
 }
 
+// offers are what is offered after a subcommand, and what is not.
+var offers = []struct {
+	after     []string
+	typed     string
+	want, not []string
+	file      string // files are
+}{
+	{nil, "", []string{"doctor", "cluster", "lint", "remove-vip"}, nil, ""},
+	{nil, "--", []string{"--http"}, []string{"--wait", "--unit"}, ""},
+	{[]string{"doctor"}, "--", []string{"--wait", "--unit", "--output", "--env-file", "--port"}, []string{"lint"}, ""},
+	{[]string{"cluster"}, "--", []string{"--unit", "--output", "--port"}, []string{"--wait"}, ""},
+	{[]string{"doctor", "--output"}, "", []string{"text", "json"}, nil, ""},
+	{[]string{"remove-vip"}, "--", []string{"--vip", "--vip-interface"}, []string{"--http", "--unit"}, ""},
+	{[]string{"lint"}, "", nil, []string{"--http", "doctor"}, "file"},
+}
+
 // TestBash, TestZsh, TestFish: each shell itself offers every flag, and the
 // values of one that has some.
 func TestBash(t *testing.T) {
@@ -153,6 +169,26 @@ func TestBash(t *testing.T) {
 		if got := complete("--timeout", ""); len(got) != 0 {
 			t.Errorf("%s --timeout: %q", command, got)
 		}
+		if command != "redis-is-masterd" {
+			continue
+		}
+		for _, tt := range offers {
+			got := complete(append(tt.after, tt.typed)...)
+			if tt.file != "" {
+				got = complete(append(tt.after, file[:len(file)-3])...)
+				tt.want = []string{file}
+			}
+			for _, word := range tt.want {
+				if !slices.Contains(got, word) {
+					t.Errorf("after %q, %s is not offered: %q", tt.after, word, got)
+				}
+			}
+			for _, word := range tt.not {
+				if slices.Contains(got, word) {
+					t.Errorf("after %q, %s is offered", tt.after, word)
+				}
+			}
+		}
 	}
 }
 
@@ -175,6 +211,19 @@ func TestFish(t *testing.T) {
 		for _, flag := range names(t, command) {
 			if !regexp.MustCompile(`(?m)^` + flag + `=?\t`).MatchString(offered) {
 				t.Errorf("%s: %s is not offered:\n%s", command, flag, offered)
+			}
+		}
+		for _, tt := range offers {
+			got := complete(strings.Join(append(tt.after, tt.typed), " "))
+			for _, word := range tt.want {
+				if command == "redis-is-masterd" && !regexp.MustCompile(`(?m)^`+word+`=?\t`).MatchString(got) {
+					t.Errorf("after %q, %s is not offered:\n%s", tt.after, word, got)
+				}
+			}
+			for _, word := range tt.not {
+				if command == "redis-is-masterd" && regexp.MustCompile(`(?m)^`+word+`=?\t`).MatchString(got) {
+					t.Errorf("after %q, %s is offered", tt.after, word)
+				}
 			}
 		}
 		if got := complete("--role "); strings.Count(got, "\n") != 4 || !strings.Contains(got, "\nany\t") ||
@@ -213,6 +262,12 @@ zpty -d z
 			}
 		}
 		complete("--role=", "*any*master*replica*")
+		if command == "redis-is-masterd" {
+			complete("", "*cluster*doctor*lint*remove-vip*")
+			complete("doctor --", "*--output*--unit*--wait*")
+			complete("cluster -o ", "*json*text*")
+			complete("remove-vip --", "*--vip*--vip-interface*")
+		}
 	}
 }
 

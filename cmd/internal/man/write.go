@@ -49,8 +49,15 @@ func write(bin, root, out string) error {
 	}
 	commands["redis-is-replica"] = commands["redis-is-master"]
 	for name, flags := range commands {
+		var subs []subcommand
+		if name == "redis-is-masterd" {
+			if subs, err = subcommands(bin, name, flags); err != nil {
+				return err
+			}
+		}
 		for file, text := range map[string]string{
-			name + ".bash": bash(name, flags), "_" + name: zsh(name, flags), name + ".fish": fish(name, flags),
+			name + ".bash": bash(name, flags, subs), "_" + name: zsh(name, flags, subs),
+			name + ".fish": fish(name, flags, subs),
 		} {
 			if err := os.WriteFile(filepath.Join(out, file), []byte(text), 0o644); err != nil {
 				return err
