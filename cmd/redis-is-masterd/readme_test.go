@@ -42,13 +42,19 @@ var readmes = map[string][]block{
 		{begin: "track_file redis_is_master {", run: trackFile},
 	},
 	readmeSentinel:   {},
-	readmePrometheus: {{begin: "scrape_configs:", run: prometheus}, {begin: "ln -s ", run: nodeExporter}},
+	readmePrometheus: {
+		{begin: "scrape_configs:", run: prometheus},
+		{begin: "tls_server_config:", elsewhere: "checker/serve/prometheus/web_test.go"},
+		{begin: byTLS, elsewhere: "checker/serve/prometheus/web_test.go"},
+		{begin: "ln -s ", run: nodeExporter},
+	},
 	readmeMonitoring: {{begin: "redis-is-master -o nagios", run: nagios}},
 	readmeDocker: {
 		{begin: "make docker-up", run: targets},
 		{begin: "01:30:55", elsewhere: "docker/cluster.sh"}, // what its demo prints
 		{begin: "disabled=", elsewhere: "docker/docker_test.go"},
-		{begin: "backend master", run: haproxy},
+		{begin: "backend master\n    option httpchk GET", run: haproxy},
+		{begin: "backend master\n    option httpchk\n", elsewhere: "checker/serve/prometheus/web_test.go"},
 		{begin: "redis-is-masterd --password-file", run: startForHAProxy},
 		{begin: "services:", elsewhere: "docker/docker_test.go"},
 	},
@@ -61,6 +67,9 @@ type block struct {
 	run       func(t *testing.T, text string)
 	elsewhere string // the file that runs it instead
 }
+
+// byTLS begins the second of Prometheus's configurations.
+const byTLS = "scrape_configs:\n  - job_name: redis\n    scrape_interval: 5s\n    scheme: https\n"
 
 const root = "../../"
 
