@@ -41,15 +41,16 @@ func (v *VIP) Hold(at time.Time, files handover.Files) (rec []byte, release func
 	}
 	c := v.companion
 	c.mu.Lock()
-	release = func() {
+	goOn := func() {
 		c.mu.Unlock()
 		v.turning.Unlock()
 	}
 	defer func() {
 		if err != nil {
-			release()
-			release = nil
+			goOn()
+			return
 		}
+		release = goOn
 	}()
 	if !c.ready || c.pipe < 0 || c.child == nil {
 		return nil, nil, ErrNoCompanion
@@ -64,7 +65,7 @@ func (v *VIP) Hold(at time.Time, files handover.Files) (rec []byte, release func
 	for i, f := range v.locks {
 		err = errors.Join(err, files.Add(fmt.Sprint(lockFile, i), f))
 	}
-	return rec, release, err
+	return rec, nil, err
 }
 
 // Resume is [New] with what another VIP has handed over. Another host may have claimed an address meanwhile, unheard:

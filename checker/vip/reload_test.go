@@ -1,6 +1,7 @@
 package vip_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -9,8 +10,20 @@ import (
 	"testing"
 	"time"
 
+	"redis-is-master/checker/handover"
+	"redis-is-master/checker/vip"
 	"redis-is-master/e2e/lab"
 )
+
+// TestHoldWithoutCompanion: while the companion is being started nothing is handed over, and all goes on.
+func TestHoldWithoutCompanion(t *testing.T) {
+	v := vip.Unready()
+	for range 2 {
+		if _, release, err := v.Hold(time.Now(), handover.Files{}); !errors.Is(err, vip.ErrNoCompanion) || release != nil {
+			t.Fatalf("Hold returns %v", err)
+		}
+	}
+}
 
 // TestReload: the addresses stay, and so does the companion, which removes them when the last program is killed. A
 // program that cannot go on with them takes them anew.

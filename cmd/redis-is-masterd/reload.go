@@ -167,7 +167,7 @@ func (r *reloader) run(ctx context.Context) {
 }
 
 // attempts is how often a hand-over is tried, for it cannot be while the companion of --vip is being started, say.
-const attempts = 5
+const attempts = 20
 
 // reload returns with an error, or without one if the program needs not be replaced.
 func (r *reloader) reload(ctx context.Context) error {
