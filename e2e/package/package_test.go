@@ -3,6 +3,7 @@
 package package_test
 
 import (
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -28,6 +29,7 @@ var built = struct {
 }{dirs: make(map[string]string)}
 
 func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "6") // most of their time they wait
 	code := m.Run()
 	for _, dir := range built.dirs {
 		os.RemoveAll(dir)
