@@ -41,7 +41,7 @@ var readmes = map[string][]block{
 		{begin: "export REDISCLI_AUTH", run: rotate},
 		{begin: "track_file redis_is_master {", run: trackFile},
 	},
-	readmeSentinel:   {},
+	readmeSentinel: {},
 	readmePrometheus: {
 		{begin: "scrape_configs:", run: prometheus},
 		{begin: "tls_server_config:", elsewhere: "checker/serve/prometheus/web_test.go"},
