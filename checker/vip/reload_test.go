@@ -64,7 +64,9 @@ func TestReload(t *testing.T) {
 		from := n.demote()
 		s.next(n.Host, p, from, false)
 		from = n.promote()
-		s.next(n.Host, p, from, true)
+		for _, back := range []netip.Prefix{vip4, vip6} { // the kernel tells of an IPv6 address a moment later
+			s.next(n.Host, back, from, true)
+		}
 	}
 	n.keeps(vip4, func(time.Time) { // a dead companion of before is noticed
 		old := n.companions()[0]

@@ -23,10 +23,15 @@ func TestForgottenPassword(t *testing.T) {
 	t.Parallel()
 	r := lab.New(t, lab.Options{TCP: true, Password: "old"})
 	file := filepath.Join(t.TempDir(), "password")
-	lab.Check(t, os.WriteFile(file, []byte("old\n"), 0o600))
+	write := func(password string) { // at once: the daemon would tell of an empty file, too
+		t.Helper()
+		lab.Check(t, os.WriteFile(file+".new", []byte(password+"\n"), 0o600))
+		lab.Check(t, os.Rename(file+".new", file))
+	}
+	write("old")
 	d := start(t, r, "--password-file", file)
 	lab.Check(t, d.Tracks("1"))
-	lab.Check(t, os.WriteFile(file, []byte("mistyped\n"), 0o600))
+	write("mistyped")
 	logs := func(text string) {
 		t.Helper()
 		lab.Check(t, lab.Wait("the log says "+text, func() (bool, error) { return strings.Contains(d.Log(), text), nil }))
@@ -35,7 +40,7 @@ func TestForgottenPassword(t *testing.T) {
 		}
 	}
 	logs("the password is refused")
-	lab.Check(t, os.WriteFile(file, []byte("old\n"), 0o600))
+	write("old")
 	logs("the password is accepted again")
 	if n := strings.Count(d.Log(), "the password is"); n != 2 {
 		t.Errorf("%d lines, want one for each change:\n%s", n, d.Log())
