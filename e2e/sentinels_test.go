@@ -160,38 +160,49 @@ func yesAfter(s *lab.Site, n *lab.Node, begun time.Time) (took time.Duration, er
 
 // raiseEpoch makes the Sentinels' current epoch higher than the config epoch of the
 // master, as the failover of another master does that they watch. It publishes
-// what a Sentinel would.
+// what the Sentinels of the other nodes would.
 func raiseEpoch(s *lab.Site, m *lab.Node) error {
-	id, err := s.Others(m)[0].AskSentinel("SENTINEL", "MYID")
-	if err != nil {
-		return err
-	}
 	known, err := m.AskSentinel("SENTINEL", "MASTER", lab.MasterName)
 	if err != nil {
 		return err
 	}
 	_, after, _ := strings.Cut(known, "\nconfig-epoch\n")
 	config, _, _ := strings.Cut(after, "\n")
-	current := uint64(0)
+	current := uint64(3)
 	for _, c := range claims(m) {
-		current = max(current, c.CurrentEpoch)
+		current = max(current, c.CurrentEpoch+3)
 	}
-	current += 3
-	message := fmt.Sprintf("%s,26379,%s,%d,%s,%s,6379,%s", s.Others(m)[0].Addr, id, current, lab.MasterName, m.Addr,
-		config)
-	return lab.Wait("all Sentinels have the new epoch", func() (bool, error) {
-		// One that subscribes anew, as after a stall, has missed the last.
-		if _, err := m.Ask("PUBLISH", "__sentinel__:hello", message); err != nil {
-			return false, err
+	var messages []string
+	for _, n := range s.Others(m) {
+		id, err := n.AskSentinel("SENTINEL", "MYID")
+		if err != nil {
+			return err
 		}
-		n := 0
+		messages = append(messages, fmt.Sprintf("%s,26379,%s,%d,%s,%s,6379,%s", n.Addr, id, current, lab.MasterName, m.Addr,
+			config))
+	}
+	err = lab.Wait(fmt.Sprintf("all Sentinels have epoch %d", current), func() (bool, error) {
+		have := make(map[string]bool)
 		for _, c := range claims(m) {
 			if c.CurrentEpoch >= current {
-				n++
+				have[c.RunID] = true
 			}
 		}
-		return n == len(s.Nodes), nil
+		if len(have) >= len(s.Nodes) {
+			return true, nil
+		}
+		// One that subscribes anew, as after a stall, has missed the last. None hears itself.
+		for _, message := range messages {
+			if _, err := m.Ask("PUBLISH", "__sentinel__:hello", message); err != nil {
+				return false, err
+			}
+		}
+		return false, nil
 	})
+	if err != nil {
+		err = fmt.Errorf("%w: %+v", err, claims(m))
+	}
+	return err
 }
 
 func claims(n *lab.Node) []report.Claim {
