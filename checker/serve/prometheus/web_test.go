@@ -100,8 +100,10 @@ func TestWebSnippets(t *testing.T) {
 	haproxy = replaced(t, haproxy, "/etc/haproxy/redis-ca.pem", dir+"/ca.pem", "port 9736", "port "+port, "10.0.0.1",
 		"127.0.0.1", " agent-check agent-port 9737 agent-inter 100ms", "")
 	socket := filepath.Join(dir, "haproxy.sock")
-	run(t, "haproxy", "-db", "-f", write("haproxy.cfg", "global\n    stats socket "+socket+" level admin\ndefaults\n"+
-		"    mode tcp\n    timeout connect 1s\n    timeout client 1m\n    timeout server 1m\n    timeout check 500ms\n"+haproxy))
+	const defaults = "defaults\n    mode tcp\n    timeout connect 1s\n    timeout client 1m\n    timeout server 1m\n" +
+		"    timeout check 500ms\n"
+	run(t, "haproxy", "-db", "-f", write("haproxy.cfg", "global\n    stats socket "+socket+" level admin\n"+defaults+
+		haproxy))
 	routed := func(want string) {
 		t.Helper()
 		lab.Check(t, lab.Wait("HAProxy says "+want+" of node1", func() (bool, error) {
