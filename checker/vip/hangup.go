@@ -71,9 +71,10 @@ func (h *Hangup) Run(ctx context.Context, m *checker.Monitor) error {
 // others to end later.
 func (h *Hangup) look(m *checker.Monitor) (later bool) {
 	have, err := net.InterfaceAddrs()
-	h.tell(err)
+	var failed error
+	defer func() { h.tell(failed) }()
 	s, _ := m.Status() // after the addresses: one that comes back needs a yes
-	if err != nil || s.Verdict.Reason == checker.ReasonStarting {
+	if failed = err; err != nil || s.Verdict.Reason == checker.ReasonStarting {
 		return true
 	}
 	here := make(map[netip.Addr]bool)
@@ -90,7 +91,7 @@ func (h *Hangup) look(m *checker.Monitor) (later bool) {
 		case h.waiting[a]:
 			begun := time.Now()
 			killed, err := hangUp(a)
-			if h.tell(err); err == nil {
+			if failed = errors.Join(failed, err); err == nil {
 				delete(h.waiting, a)
 			}
 			if killed > 0 {
@@ -104,8 +105,11 @@ func (h *Hangup) look(m *checker.Monitor) (later bool) {
 
 // tell logs a failure, once while it lasts.
 func (h *Hangup) tell(err error) {
-	text := fmt.Sprint(err)
-	if err != nil && text != h.failed {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != h.failed {
 		h.Logger.Warn("clients of an address that has left this host may wait for long", "error", err)
 	}
 	h.failed = text
