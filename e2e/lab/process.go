@@ -104,7 +104,7 @@ func (p *Process) Kill() {
 	children := p.Children()
 	p.Signal(syscall.SIGKILL)
 	p.wait(Patience)
-	waitFor(3*time.Second, "the children have ended", func() (bool, error) {
+	WaitFor(3*time.Second, "the children have ended", func() (bool, error) {
 		return !slices.ContainsFunc(children, func(pid int) bool { return syscall.Kill(pid, 0) == nil }), nil
 	})
 }

@@ -20,7 +20,7 @@ import (
 
 // Patience bounds every wait for a condition of a real server. It is not a
 // measure: a shared machine can be slow.
-const Patience = 30 * time.Second
+const Patience = time.Minute
 
 // Options say how to start a Redis server.
 type Options struct {
@@ -218,9 +218,10 @@ func FreePort() (int, error) {
 }
 
 // Wait polls a condition until it holds, fails, or [Patience] is over.
-func Wait(what string, holds func() (bool, error)) error { return waitFor(Patience, what, holds) }
+func Wait(what string, holds func() (bool, error)) error { return WaitFor(Patience, what, holds) }
 
-func waitFor(patience time.Duration, what string, holds func() (bool, error)) error {
+// WaitFor is [Wait] with a patience of its own.
+func WaitFor(patience time.Duration, what string, holds func() (bool, error)) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		if ok, err := holds(); ok || err != nil {
 			return err

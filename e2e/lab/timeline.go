@@ -130,7 +130,7 @@ func (t *Timeline) Add(at time.Time, node string, kind Kind, what string) {
 // Until waits until what is known now is as wanted. After a change by hand it
 // is half a minute until the Sentinels have put things right.
 func (t *Timeline) Until(what string, holds func(State) bool) error {
-	err := waitFor(2*Patience, what, func() (bool, error) {
+	err := WaitFor(2*Patience, what, func() (bool, error) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		return t.now.Role != nil && holds(t.now), nil

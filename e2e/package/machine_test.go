@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"redis-is-master/e2e/lab"
 )
@@ -22,6 +23,9 @@ type machine struct {
 	root string
 	pid  string // of its systemd
 }
+
+// bootPatience is how long a boot may take: some twenty units, beside whatever else runs.
+const bootPatience = 5 * time.Minute
 
 // boot starts its systemd.
 func (m *machine) boot() {
@@ -70,7 +74,7 @@ exec unshare --cgroup --pid --uts --ipc --net --mount --propagation private --fo
 			m.t.Log(log.String())
 		}
 	})
-	lab.Check(m.t, lab.Wait("systemd has started", func() (bool, error) {
+	err := lab.WaitFor(bootPatience, "systemd has started", func() (bool, error) {
 		select {
 		case <-ended:
 			return false, fmt.Errorf("the machine does not boot: %s", log.String())
@@ -84,7 +88,11 @@ exec unshare --cgroup --pid --uts --ipc --net --mount --propagation private --fo
 		}
 		_, state := m.try("systemctl is-system-running")
 		return strings.HasPrefix(state, "running") || strings.HasPrefix(state, "degraded"), nil
-	}))
+	})
+	if err != nil {
+		_, left := m.try("systemctl is-system-running; systemctl list-jobs; journalctl --no-pager -n 40")
+		m.t.Fatalf("%v: %s", err, left)
+	}
 }
 
 // try runs a shell command in the machine, or in a chroot if it is not booted.
