@@ -8,6 +8,8 @@ FUZZTIME := 30s
 ROUNDS := 50
 SEED := 0
 ONLY :=
+RELEASES :=
+PARTS :=
 FIRST := 1
 SEEDS := 1500
 TIME := 0
@@ -30,6 +32,10 @@ race: tools
 # Three nodes, their faults, and what may never be.
 e2e: lab
 	go test -count 1 -timeout 45m -parallel 3 ./e2e
+
+# The lab with each release's own packages; RELEASES= and PARTS= choose among them.
+matrix: roots
+	go run ./e2e/matrix -only "$(RELEASES)" -part "$(PARTS)" $(if $(RELEASES)$(PARTS),,-readme e2e/README.md)
 
 chaos: lab
 	go test -count 1 -timeout 60m -v -run TestChaos ./e2e -rounds $(ROUNDS) -seed $(SEED)
@@ -97,6 +103,9 @@ deps:
 
 lab:
 	@e2e/deps.sh lab
+
+roots:
+	@e2e/deps.sh roots
 
 tools:
 	@e2e/deps.sh tests

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs Go, which is all that the build needs; by an argument also the
 # programs that a target runs: "lab" (end-to-end tests and demo), "tests" (all
-# tests), "bench", or "docker" (an engine, which is started). As root on Debian
-# and Ubuntu; elsewhere it says what is missing.
+# tests), "roots" (other releases of Debian), "bench", or "docker" (an engine,
+# which is started). As root on Debian and Ubuntu; elsewhere it says what is
+# missing.
 set -eu
 cd "$(dirname "$0")/.."
 for_what=${1:-build}
@@ -24,6 +25,8 @@ nagios4:nagios4-core /usr/sbin/nrpe:nagios-nrpe-server /usr/lib/nagios/plugins/c
 bench)
 	needed="$needed gcc:gcc /usr/bin/time:time
 arping:iputils-arping /usr/lib/nagios/plugins/check_redis:monitoring-plugins-contrib" ;;
+roots)
+	needed="debootstrap:debootstrap" ;;
 docker)
 	needed="docker:docker.io"
 	docker compose version >/dev/null 2>&1 || needed="$needed docker-compose:docker-compose"

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -364,9 +365,14 @@ func (sc scenario) run(t *testing.T, s *lab.Site, p profile) bool {
 	return err == nil
 }
 
-// TestScenarios runs every scenario with every profile.
+// TestScenarios runs every scenario with every profile that this machine's
+// keepalived can run.
 func TestScenarios(t *testing.T) {
-	for _, p := range profiles {
+	all := slices.Clip(profiles)
+	if fastScripts() {
+		all = append(all, cached())
+	}
+	for _, p := range all {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, p)

@@ -1,63 +1,28 @@
 package keepalived_test
 
 import (
-	"errors"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"sync"
 	"testing"
 
 	"redis-is-master/e2e/lab"
 )
 
 // A release is a keepalived to run: that of this machine, or that of a Debian
-// in a directory of its own.
+// that is kept in .tools/roots.
 type release struct {
 	root string // empty for this machine
 }
 
-// debian13 has keepalived 2.3.3. Its root is made once, by debootstrap, and kept
-// in the user's cache.
+// debian13 has keepalived 2.3.3.
 func debian13(t *testing.T) release {
 	t.Helper()
 	requireKeepalived(t)
 	lab.Require(t, "debootstrap", "chroot")
-	root, err := trixie()
+	root, err := lab.Debian(t.Context(), "trixie", "keepalived")
 	lab.Check(t, err)
 	return release{root}
 }
-
-var trixie = sync.OnceValues(func() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	root := filepath.Join(cache, "redis-is-master", "keepalived-trixie")
-	if _, err := os.Stat(root); err == nil {
-		return root, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
-		return "", err
-	}
-	making, err := os.MkdirTemp(filepath.Dir(root), "making-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(making)
-	half := filepath.Join(making, "root")
-	out, err := exec.Command("debootstrap", "--variant=minbase", "--include=keepalived", "trixie", half).CombinedOutput()
-	if err != nil {
-		return "", errors.Join(err, errors.New(string(out[max(0, len(out)-2000):])))
-	}
-	if err := os.Rename(half, root); err != nil {
-		if _, serr := os.Stat(root); serr != nil { // else somebody else was faster
-			return "", err
-		}
-	}
-	return root, nil
-})
 
 // command runs the release's keepalived in dir, with mounts of its own and what
 // else unshare is told to make, after a shell command in there.

@@ -61,9 +61,13 @@ func (of release) accepts(t *testing.T, text string) error {
 func TestAccepted(t *testing.T) {
 	t.Parallel()
 	requireKeepalived(t)
-	for name, r := range map[string]release{"installed": {}, "Debian 13": debian13(t)} {
+	for _, name := range []string{"installed", "Debian 13"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			var r release
+			if name != "installed" {
+				r = debian13(t)
+			}
 			version := r.version(t)
 			fast := !slices.ContainsFunc([]string{"2.0.", "2.1.", "2.2."}, func(old string) bool {
 				return strings.HasPrefix(version, old)
