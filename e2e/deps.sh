@@ -23,7 +23,7 @@ promtool:prometheus prometheus-node-exporter:prometheus-node-exporter chromium:c
 nagios4:nagios4-core /usr/sbin/nrpe:nagios-nrpe-server /usr/lib/nagios/plugins/check_nrpe:nagios-nrpe-plugin
 /usr/lib/nagios/plugins/negate:monitoring-plugins-basic" ;;
 bench)
-	needed="$needed gcc:gcc /usr/bin/time:time
+	needed="$needed gcc:gcc /usr/bin/time:time debootstrap:debootstrap
 arping:iputils-arping /usr/lib/nagios/plugins/check_redis:monitoring-plugins-contrib" ;;
 roots)
 	needed="debootstrap:debootstrap" ;;

@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,6 +25,8 @@ type scenario struct {
 	daemon, keepalived, alone bool
 	// Needs a profile that drops the VIP at once.
 	fences bool
+	// Needs Valkey 9.
+	valkey9 bool
 	// The master must be the same afterwards.
 	stays bool
 	// After looks at what came of it, once the site has settled. From is when it began.
@@ -69,16 +73,8 @@ var scenarios = []scenario{
 		s.Note("%s is back", m.Name)
 		return first(err, m.Return())
 	}},
-	{name: "SENTINEL FAILOVER", after: losses, do: func(s *lab.Site, m *lab.Node) error {
-		if err := s.Calm(); err != nil {
-			return err
-		}
-		s.Note("SENTINEL FAILOVER from %s", m.Name)
-		return first(lab.Wait("a Sentinel begins a failover", func() (bool, error) {
-			reply, _ := m.AskSentinel("SENTINEL", "FAILOVER", lab.MasterName)
-			return reply == "OK", nil
-		}), s.Moved(m))
-	}},
+	{name: "SENTINEL FAILOVER", after: losses, do: asked()},
+	{name: "SENTINEL FAILOVER COORDINATED", valkey9: true, after: losses, do: asked("COORDINATED")},
 	{name: "FAILOVER", do: func(s *lab.Site, m *lab.Node) error {
 		to := s.Others(m)[0]
 		s.Note("FAILOVER from %s to %s", m.Name, to.Name)
@@ -304,6 +300,20 @@ func killed(back time.Duration) func(*lab.Site, *lab.Node) error {
 	}
 }
 
+// asked is a failover that a Sentinel was asked for, with more arguments.
+func asked(more ...string) func(*lab.Site, *lab.Node) error {
+	return func(s *lab.Site, m *lab.Node) error {
+		if err := s.Calm(); err != nil {
+			return err
+		}
+		s.Note("%s", strings.Join(append([]string{"SENTINEL FAILOVER from", m.Name}, more...), " "))
+		return first(lab.Wait("a Sentinel begins a failover", func() (bool, error) {
+			reply, _ := m.AskSentinel(append([]string{"SENTINEL", "FAILOVER", lab.MasterName}, more...)...)
+			return reply == "OK", nil
+		}), s.Moved(m))
+	}
+}
+
 func broken(link string) func(*lab.Site, *lab.Node) error {
 	return func(s *lab.Site, m *lab.Node) error {
 		s.Note("%s is %s", m.Name, link)
@@ -331,8 +341,13 @@ func first(errs ...error) error {
 
 func (sc scenario) suits(p profile) bool {
 	return (!sc.daemon || p.daemon) && (!sc.keepalived || p.keepalived) && (!sc.alone || !p.keepalived) &&
-		(!sc.fences || p.fences)
+		(!sc.fences || p.fences) && (!sc.valkey9 || isValkey9())
 }
+
+var isValkey9 = sync.OnceValue(func() bool {
+	out, _ := exec.Command("redis-server", "--version").Output()
+	return strings.HasPrefix(string(out), "Valkey") && strings.Contains(string(out), " v=9.")
+})
 
 // run runs one scenario on a site that has settled, and reports whether it
 // has settled again.

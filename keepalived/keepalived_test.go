@@ -78,7 +78,11 @@ func TestAccepted(t *testing.T) {
 			files, err := filepath.Glob("*.conf")
 			lab.Check(t, err)
 			for _, f := range files {
-				err := r.accepts(t, read(t, f))
+				text := read(t, f)
+				if strings.HasPrefix(version, "2.1.") { // the linter says so
+					text = strings.ReplaceAll(text, "unicast_fault_no_peer", "# ")
+				}
+				err := r.accepts(t, text)
 				if strings.HasPrefix(f, "cached") {
 					host := lint.ThisHost()
 					host.Version = version

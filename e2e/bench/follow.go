@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"math"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,6 +29,8 @@ type setup struct {
 	more   []string // flags of a daemon beside these
 	often  bool     // what is promised of it is a p99
 	uptime int      // seconds that every Redis must be up before a failover, because of --min-uptime
+	newer  bool     // needs keepalived 2.3.2, so that -setup must name it
+	busy   int      // loops beside it
 }
 
 // setups are those that are compared, in the order of the tables and the
@@ -53,6 +56,10 @@ var setups = []setup{
 	{name: "weight, advert_int 0.02", ours: true, conf: "keepalived/weight.conf", advert: "0.02", daemon: true},
 	{name: "weight, advert_int 0.1", ours: true, conf: "keepalived/weight.conf", advert: "0.1", daemon: true},
 	{name: "weight, advert_int 1", ours: true, conf: "keepalived/weight.conf", advert: "1", daemon: true},
+	{name: "cached, advert_int 0.02", ours: true, conf: "keepalived/cached.conf", advert: "0.02", daemon: true,
+		often: true, newer: true},
+	{name: "cached, two busy loops", ours: true, conf: "keepalived/cached.conf", advert: "0.02", daemon: true,
+		often: true, newer: true, busy: 2},
 }
 
 // shipped is the profile that the project recommends.
@@ -120,7 +127,9 @@ func (b *bench) follow() error {
 	if err != nil {
 		return err
 	}
-	setups := slices.DeleteFunc(slices.Clone(setups), func(u setup) bool { return !wanted.MatchString(u.name) })
+	setups := slices.DeleteFunc(slices.Clone(setups), func(u setup) bool {
+		return !wanted.MatchString(u.name) || u.newer && b.setup == ""
+	})
 	results := make([]*result, len(setups))
 	var all sync.WaitGroup
 	free := make(chan struct{}, b.labs)
@@ -152,6 +161,15 @@ func (b *bench) run(u setup) *result {
 	}
 	for range (b.failovers + 2) / 3 {
 		rounds = append(rounds, restarted, planned)
+	}
+	for range u.busy {
+		loop := exec.Command("sh", "-c", "while :; do :; done")
+		if err := lab.Start(loop); err != nil { // it ends with this process
+			r.failed = append(r.failed, err)
+			return r
+		}
+		defer loop.Wait()
+		defer loop.Process.Kill()
 	}
 	var s *lab.Site
 	for i := 0; i < len(rounds); i++ {
@@ -378,6 +396,9 @@ another has been promoted. Planned: SENTINEL FAILOVER, from the promotion on.
 			b.target("--vip, role to VIP, p99, ms, with the probe of 60", quantile(r.roleVIP.all, 0.99), 120)
 		case "--vip --vip-probe-ahead":
 			b.target("--vip-probe-ahead, role to VIP, p99, ms", quantile(r.roleVIP.all, 0.99), 60)
+		}
+		if r.newer {
+			b.target(r.name+", role to VIP, p99, ms", quantile(r.roleVIP.all, 0.99), 350)
 		}
 	}
 	b.picture = draw(results)

@@ -61,7 +61,6 @@ func newNode(s *Site, h *Host) (*Node, error) {
 	}
 
 	redis := fmt.Sprintf(`port %d
-bind * -::*
 protected-mode no
 unixsocket %s
 dir /run/redis
@@ -76,7 +75,6 @@ replica-announce-ip %[4]s
 		redis += fmt.Sprintf("replicaof %s %d\n", master.Addr, redisPort)
 	}
 	sentinel := fmt.Sprintf(`port %d
-bind * -::*
 protected-mode no
 unixsocket %s
 dir /run/sentinel

@@ -102,6 +102,9 @@ func start(o Options) (*Redis, error) {
 		return nil, err
 	}
 	args = append(args, o.Args...)
+	if i := slices.Index(args, "--replicaof"); i >= 0 { // Redis 6 wants two arguments
+		args = slices.Replace(args, i+1, i+2, strings.Fields(args[i+1])...)
+	}
 	if o.Sentinel {
 		args = append([]string{"--sentinel"}, args...)
 	}
@@ -142,7 +145,7 @@ func (r *Redis) run() error {
 // at every change of the role.
 func (r *Redis) Restart() error {
 	if i := slices.Index(r.args, "--replicaof"); i >= 0 {
-		r.args = slices.Delete(r.args, i, i+2)
+		r.args = slices.Delete(r.args, i, i+3)
 	}
 	return r.run()
 }
@@ -175,6 +178,29 @@ func (r *Redis) Do(args ...string) (string, error) {
 		return text, fmt.Errorf("redis-cli %s: %w: %s", strings.Join(args, " "), err, text)
 	}
 	return text, nil
+}
+
+// do sends one command on its unix socket, and returns an error reply as an error.
+// A password that it does not have is forgiven.
+func (r *Redis) do(args ...string) (string, error) {
+	socket, err := net.DialTimeout("unix", r.Socket, Patience)
+	if err != nil {
+		return "", err
+	}
+	defer socket.Close()
+	var refused ErrorReply
+	c, err := NewConn(socket, r.Password, Patience)
+	if errors.As(err, &refused) {
+		c, err = NewConn(socket, "", Patience)
+	}
+	if err != nil {
+		return "", err
+	}
+	replies, err := c.Do(Patience, args)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(replies[0]), nil
 }
 
 // Until waits until the reply to a command holds text.

@@ -20,8 +20,8 @@ func Debian(ctx context.Context, suite string, packages ...string) (root string,
 	include := strings.Join(packages, ",")
 	return Kept(suite, []string{suite, include}, func(root string) error {
 		// What an older debootstrap does not know is made as those that it knows.
-		return script(ctx, `exec debootstrap --variant=minbase --include="$2" "$1" "$0" "$3" /usr/share/debootstrap/scripts/sid`,
-			root, suite, include, Mirror())
+		return script(ctx, `exec debootstrap --variant=minbase --include="$2" "$1" "$0" "$3" "$4"`,
+			root, suite, include, Mirror(), "/usr/share/debootstrap/scripts/sid")
 	})
 }
 
@@ -48,6 +48,55 @@ func Apt(ctx context.Context, root string, commands ...string) error {
 		}
 	}
 	return errors.Join(err, os.Remove(policy))
+}
+
+// Packages are what the lab runs beside Redis, and what that and the compiler want.
+var Packages = []string{"ca-certificates", "haproxy", "iproute2", "keepalived", "nftables", "procps"}
+
+// RedisPackages are those of Redis.
+var RedisPackages = []string{"redis-server", "redis-sentinel", "redis-tools"}
+
+// enter makes the root the one of a process that sees nothing of the host but
+// this source, the compiler and its caches.
+const enter = `
+root=$1; shift
+mount --bind "$root" "$root"
+cd "$root"
+mount -t proc proc proc
+mount -t sysfs sysfs sys
+mount --rbind /dev dev
+mount -t tmpfs -o mode=0755 tmpfs run
+mount -t tmpfs -o mode=1777 tmpfs tmp
+[ -e etc/hosts ] || printf '127.0.0.1 localhost\n::1 localhost\n' >etc/hosts
+for d in $SHARED; do mkdir -p ".$d"; mount --bind "$d" ".$d"; done
+exec chroot . sh -ec 'cd "$1"; shift; exec "$@"' - "$@"
+`
+
+// Inside is a command that runs in a root, in the directory of this source, with
+// the host's Go. It ends with ctx, and what it started with it.
+func Inside(ctx context.Context, root string, argv ...string) (*exec.Cmd, error) {
+	source, err := Source()
+	if err != nil {
+		return nil, err
+	}
+	shared := []string{source}
+	environ := []string{"CI=true", "HOME=/root", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOPROXY=off"}
+	for _, key := range []string{"GOROOT", "GOMODCACHE", "GOCACHE"} {
+		out, err := exec.CommandContext(ctx, "go", "env", key).Output()
+		if err != nil {
+			return nil, err
+		}
+		dir := strings.TrimSpace(string(out))
+		shared, environ = append(shared, dir), append(environ, key+"="+dir)
+		if key == "GOROOT" {
+			environ = append(environ, "PATH="+dir+"/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+		}
+	}
+	args := []string{"--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "sh", "-ec", enter, "-",
+		root, source}
+	cmd := exec.CommandContext(ctx, "unshare", append(args, argv...)...)
+	cmd.Env = append(environ, "SHARED="+strings.Join(shared, " "))
+	return cmd, nil
 }
 
 // Kept is a root that is made once, of what the recipe says. Its name begins with

@@ -19,10 +19,10 @@ func New(t testing.TB, o Options) *Redis {
 	return r
 }
 
-// Must runs redis-cli on r; an error, or an error reply, ends the test.
+// Must sends r a command; an error, or an error reply, ends the test.
 func (r *Redis) Must(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := r.Do(append([]string{"-e"}, args...)...)
+	out, err := r.do(args...)
 	if err != nil {
 		t.Fatal(err)
 	}

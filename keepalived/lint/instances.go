@@ -155,6 +155,10 @@ func (l *linter) instance(i *statement, all []tracked) {
 			"add garp_master_refresh 60")
 		l.topic(TopicGARP)
 	}
+	if alone := i.last("unicast_fault_no_peer"); alone != nil && l.host.Version != "" && !atLeast(l.host.Version, 2, 2) {
+		l.hint(alone.place, "keepalived before 2.2 ignores this line, and says so in its log: "+
+			"see that the name of each host is among those above")
+	}
 	l.election(i, fault || !role, promotion, least)
 	l.networkd(i.last("interface"))
 }

@@ -454,6 +454,10 @@ func TestLintRules(t *testing.T) {
 			"include of itself", "track-file", edits("global_defs {", "include keepalived.conf\nglobal_defs {"), "include",
 			"include itself", nil, nil,
 		},
+		{
+			"unicast, and an old keepalived", "track-file-unicast", nil, "unicast_fault_no_peer", "ignores this line", nil,
+			func(h *lint.Host) { h.Version = "2.1.5" },
+		},
 		{"nothing", "track-file", edits(files, "", alive, ""), "# The VIP", "no vrrp_instance follows Redis", nil, nil},
 	}
 	for _, tt := range tests {

@@ -244,7 +244,7 @@ func TestCommands(t *testing.T) {
 		{f.Sentinels.monitor(f.Sentinels.All[1], Redis{}, "10.0.0.1:6379"), "redis-cli -h 10.0.0.2 -p 26379 SENTINEL " +
 			"REMOVE mymaster; redis-cli -h 10.0.0.2 -p 26379 SENTINEL MONITOR mymaster 10.0.0.1 6379 2"},
 		{Host{SentinelUnit: "s.service", SentinelFile: "/s"}.openSentinel(), "systemctl stop s.service && " +
-			"sed -i 's/^bind .*/bind * -::*/' /s && systemctl start s.service"},
+			"sed -i '/^bind /d' /s && systemctl start s.service"},
 		{Host{RedisUnit: "r.service"}.start("r.service", "none"), "systemctl enable --now r.service"},
 		{Host{Apt: true}.start("", "no-such-program"), "apt-get install -y no-such-program"},
 		{Host{Apt: true}.start("", "sh"), ""},

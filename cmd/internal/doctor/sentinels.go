@@ -310,14 +310,14 @@ func (f Facts) startSentinel() string {
 	return f.Host.start(f.Host.SentinelUnit, "redis-sentinel")
 }
 
-// openSentinel makes the Sentinel of this host listen on all addresses. It writes its
-// file itself while it runs.
+// openSentinel makes the Sentinel of this host listen on all addresses, which it does
+// where nothing is said of it. It writes its file itself while it runs.
 func (h Host) openSentinel() string {
 	if h.SentinelUnit == "" || h.SentinelFile == "" {
 		return ""
 	}
-	return fmt.Sprintf("systemctl stop %s && sed -i 's/^bind .*/bind * -::*/' %s && systemctl start %[1]s", h.SentinelUnit,
-		h.SentinelFile)
+	return fmt.Sprintf("systemctl stop %s && sed -i '/^bind /d' %s && systemctl start %[1]s",
+		h.SentinelUnit, h.SentinelFile)
 }
 
 // asked judges only where there are Sentinels.
