@@ -29,7 +29,8 @@ type setup struct {
 	more   []string // flags of a daemon beside these
 	often  bool     // what is promised of it is a p99
 	uptime int      // seconds that every Redis must be up before a failover, because of --min-uptime
-	newer  bool     // needs keepalived 2.3.2, so that -setup must name it
+	edits  []string // of conf: pairs, each for the other
+	newer  bool     // needs a newer keepalived or HAProxy, so that -setup must name it
 	busy   int      // loops beside it
 }
 
@@ -60,6 +61,11 @@ var setups = []setup{
 		often: true, newer: true},
 	{name: "cached, two busy loops", ours: true, conf: "keepalived/cached.conf", advert: "0.02", daemon: true,
 		often: true, newer: true, busy: 2},
+	{name: "new HAProxy, httpchk + agent", ours: true, conf: "docker/haproxy.cfg", daemon: true, newer: true},
+	{name: "new HAProxy, 10 ms checks, reused", ours: true, conf: "docker/haproxy.cfg", daemon: true, newer: true,
+		edits: []string{" agent-check agent-port 9737 agent-inter 100ms", " check-reuse-pool", "inter 100ms", "inter 10ms",
+			"option httpchk GET /master\n", "option httpchk\n    http-check send meth GET uri /master ver HTTP/1.1 hdr Host redis\n",
+			" agent-addr 10.0.0.1", "", " agent-addr 10.0.0.2", "", " agent-addr 10.0.0.3", ""}},
 }
 
 // shipped is the profile that the project recommends.
@@ -84,6 +90,7 @@ func (u setup) start(bin string) (*lab.Site, error) {
 		if err != nil {
 			return nil, err
 		}
+		conf = strings.NewReplacer(u.edits...).Replace(conf)
 		if strings.HasSuffix(u.conf, ".cfg") {
 			o.HAProxy = conf
 		} else {

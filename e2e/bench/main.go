@@ -43,7 +43,7 @@ func main() {
 	flag.IntVar(&b.labs, "labs", 3, "labs side by side")
 	flag.DurationVar(&b.period, "watch", time.Minute, "how long each way to watch is measured")
 	flag.StringVar(&b.setup, "setup", "", "with -only follow: only the set-ups that match this regular expression")
-	only := flag.String("only", "", "a part alone: exec, watch, crash, follow, cached, scale, flip, idle or http")
+	only := flag.String("only", "", "a part alone: exec, watch, crash, follow, cached, haproxy, scale, flip, idle or http")
 	out := flag.String("out", "", "directory for BENCHMARKS.md and benchmarks.svg; nothing is written without it")
 	readme := flag.String("readme", "", "file that shows the picture and the lines that matter, to be brought up to date")
 	flag.Parse()
@@ -77,7 +77,8 @@ func (b *bench) parts(only string) (sections []string, failed error) {
 		{"watch", "The cost of watching", b.watching},
 		{"crash", "How long a crash takes", b.dying},
 		{"follow", "How fast the VIP follows", b.follow},
-		{"cached", "How fast the VIP follows the check of Debian 13's keepalived", b.cached},
+		{"cached", "How fast the VIP follows the cached check, with a newer keepalived", b.cached},
+		{"haproxy", "How fast a newer HAProxy follows", b.haproxy},
 		{"scale", "How the cost grows", b.scale},
 		{"flip", "How fast the daemon says it", b.flips},
 		{"idle", "The cost of a daemon that has nothing to say", b.idle},
