@@ -64,7 +64,8 @@ var setups = []setup{
 	{name: "new HAProxy, httpchk + agent", ours: true, conf: "docker/haproxy.cfg", daemon: true, newer: true},
 	{name: "new HAProxy, 10 ms checks, reused", ours: true, conf: "docker/haproxy.cfg", daemon: true, newer: true,
 		edits: []string{" agent-check agent-port 9737 agent-inter 100ms", " check-reuse-pool", "inter 100ms", "inter 10ms",
-			"option httpchk GET /master\n", "option httpchk\n    http-check send meth GET uri /master ver HTTP/1.1 hdr Host redis\n",
+			"option httpchk GET /master\n",
+			"option httpchk\n    http-check send meth GET uri /master ver HTTP/1.1 hdr Host redis\n",
 			" agent-addr 10.0.0.1", "", " agent-addr 10.0.0.2", "", " agent-addr 10.0.0.3", ""}},
 }
 
