@@ -56,7 +56,7 @@ func planned(t *testing.T, s *lab.Site, p profile) {
 			early++
 		}
 		t.Log(h)
-		older := h.older > 0 && p.haproxy == "" // HAProxy knows of the no an agent-inter later, and p.loses is what that costs
+		older := h.older > 0 && p.haproxy == "" // what an interval of HAProxy's agent may cost is in p.loses
 		if promised() && (older || h.lost > p.loses || h.both > 50*time.Millisecond || h.pause > 400*time.Millisecond) {
 			t.Errorf("%v\n%s", h, s.Timeline.Text(from))
 		}
