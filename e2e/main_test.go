@@ -63,6 +63,7 @@ func scriptBounds() lab.Bounds {
 	b.NotMaster = 2200 * time.Millisecond
 	b.Hung = 3 * time.Second
 	b.Taken = 2200 * time.Millisecond
+	b.Behind = 2500 * time.Millisecond
 	return b
 }
 

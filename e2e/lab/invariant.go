@@ -42,9 +42,9 @@ var FaultBounds = Bounds{
 	// --fall 3 of --interval and --timeout 500 ms, and what an observer takes for silence
 	Hung:   2100 * time.Millisecond,
 	Taken:  0,
-	Ahead:  6 * time.Second,         // +switch-master comes 1.0 to 1.9 s after the promotion, the leader's up to 3.4 s
-	Behind: 2500 * time.Millisecond, // a Sentinel that has changed its mind publishes it on the old master within 2 s
-	Rejoin: 5 * time.Second,         // a Sentinel comes back within a second or two, and publishes every 2 s
+	Ahead:  5 * time.Second,        // +switch-master comes 1.0 to 1.9 s after the promotion, the leader's up to 3.4 s
+	Behind: 500 * time.Millisecond, // the Sentinels say whom they promote before they agree on it
+	Rejoin: 4 * time.Second,        // a Sentinel is connected to again within a second or two, and asked
 }
 
 // A Violation is what may never be and was.
