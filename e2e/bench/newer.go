@@ -21,7 +21,7 @@ func (b *bench) cached() error {
 }
 
 func (b *bench) haproxy() error {
-	return b.newer("sid", "^new HAProxy", "The second set-up has no agent, and asks over one connection to each node.",
+	return b.newer("sid", "^HAProxy 3", "The second set-up has no agent, and asks over one connection to each node.",
 		"haproxy", "-v")
 }
 

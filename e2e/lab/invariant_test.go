@@ -57,7 +57,7 @@ func TestJudged(t *testing.T) {
 				at{4000, "a", Role, Master}, at{4100, "b", VIP, "down"}, at{4200, "a", VIP, "up"}, at{4210, "a", VIP, "down"}),
 			"a has the VIP and the Sentinels agree on another"},
 		{"a planned failover", []at{{0, "b", Role, Master}, {900, "a", Names, "b"}, {910, "b", Names, "b"},
-			{1800, "a", VIP, "down"}, {1840, "b", VIP, "up"}}, ""},
+			{1200, "a", VIP, "down"}, {1240, "b", VIP, "up"}}, ""},
 		{"the old master keeps it", []at{{0, "b", Role, Master}, {900, "a", Names, "b"}, {910, "b", Names, "b"},
 			{9000, "a", VIP, "down"}, {9040, "b", VIP, "up"}},
 			"a has the VIP and the Sentinels agree on another"},
